@@ -1,0 +1,184 @@
+"""Receives what went wrong; hands on one tree of errors with their code, HTTP status and close code.
+
+The tree, split by who has to act:
+
+ApiError
+├── RequestError            the caller must change the request
+│   ├── InvalidRequest          400, 413
+│   ├── ContextLengthExceeded   400
+│   ├── AuthenticationFailed    401
+│   ├── NotFound                404
+│   │   └── ModelNotFound       404
+│   └── MethodNotAllowed        405
+└── ServerError             the same request may succeed later
+    ├── EngineUnavailable       503
+    ├── Overloaded              503
+    └── Draining                503
+"""
+
+from typing import Any, ClassVar
+
+from msgspec import UNSET, Struct, UnsetType
+
+
+class ErrorDetail(Struct, frozen=True, kw_only=True):
+    """What an error answer says.
+
+    `message` is for people, `code` for programs; `param` names the field of the request that is at
+    fault. Source: https://platform.openai.com/docs/guides/error-codes
+    """
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(Struct, frozen=True, kw_only=True):
+    """An error answer of `/v1`; `detail` repeats the message for clients that read only that.
+
+    `request_id` is there on a stream or a socket, which have no header of their own to carry it.
+    """
+
+    error: ErrorDetail
+    detail: str
+    request_id: str | int | UnsetType = UNSET
+
+
+class ApiError(Exception):
+    """An error that a caller is told of.
+
+    Attributes:
+        status: HTTP status of the answer.
+        close_code: WebSocket close code (RFC 6455, section 7.4) where the error ends the socket.
+        type: OpenAI's error type.
+        code: OpenAI's error code, a string.
+        param: the field of the request at fault, in dotted form (`messages.0.role`), or None.
+        headers: further headers of the answer.
+    """
+
+    status: ClassVar[int] = 500
+    close_code: ClassVar[int] = 1011
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "server_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.headers = headers or {}
+        # Set on the instance only where given: the class holds what is usual.
+        overrides: dict[str, Any] = {"code": code, "status": status}
+        self.__dict__.update({name: value for name, value in overrides.items() if value})
+
+    def body(self) -> ErrorBody:
+        """The answer that tells of this error."""
+        detail = ErrorDetail(
+            message=self.message, type=self.type, param=self.param, code=self.code
+        )
+        return ErrorBody(error=detail, detail=self.message)
+
+
+class RequestError(ApiError):
+    """The request cannot be served as it is."""
+
+    status = 400
+    close_code = 1008
+    type = "invalid_request_error"
+    code = "invalid_request_error"
+
+
+class InvalidRequest(RequestError):
+    """Malformed JSON, a wrong type, a value out of range, a body too large."""
+
+
+class ContextLengthExceeded(RequestError):
+    """The prompt, or the prompt and the tokens asked for, do not fit the model."""
+
+    code = "context_length_exceeded"
+
+
+class AuthenticationFailed(RequestError):
+    """The key is missing or wrong."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+    def __init__(self, message: str) -> None:
+        # RFC 9110, section 11.6.1: a 401 names the scheme.
+        super().__init__(message, headers={"www-authenticate": "Bearer"})
+
+
+class NotFound(RequestError):
+    """There is nothing at that address."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No model of that name is served."""
+
+    code = "model_not_found"
+
+    def __init__(self, model: str, served: list[str]) -> None:
+        names = ", ".join(f"'{name}'" for name in served)
+        super().__init__(f"The model '{model}' does not exist. Served here: {names}", param="model")
+
+
+class MethodNotAllowed(RequestError):
+    """The route is there, and does not take this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class ServerError(ApiError):
+    """The server failed; the same request may succeed later."""
+
+
+class EngineUnavailable(ServerError):
+    """The engine is loading, restarting or has died."""
+
+    status = 503
+    close_code = 1012
+    code = "engine_unavailable"
+
+    def __init__(self, message: str, *, retry_after: float = 5) -> None:
+        super().__init__(message, headers=retry_headers(retry_after))
+
+
+class Overloaded(ServerError):
+    """The queue is full."""
+
+    status = 503
+    close_code = 1013
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after: float = 1) -> None:
+        super().__init__(message, headers=retry_headers(retry_after))
+
+
+class Draining(ServerError):
+    """The server is shutting down and takes no new request."""
+
+    status = 503
+    close_code = 1012
+    code = "draining"
+
+    def __init__(self) -> None:
+        super().__init__("The server is shutting down", headers=retry_headers(1))
+
+
+def retry_headers(seconds: float) -> dict[str, str]:
+    """When to come back, in both forms that clients read (whole seconds, and milliseconds)."""
+    return {"retry-after": str(max(1, round(seconds))), "retry-after-ms": str(round(seconds * 1000))}

@@ -1,0 +1,53 @@
+"""Receives the settings and the registry; hands on the ASGI application. Knows all the parts."""
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.types import ASGIApp
+
+from inferneo_server.engines.base import Engine
+from inferneo_server.identity import KeyGuard
+from inferneo_server.registry import Registry
+from inferneo_server.service import Service
+from inferneo_server.settings import Settings
+from inferneo_server.telemetry import CHOICES_RUNNING, Telemetry
+from inferneo_server.transports import openai, status
+from inferneo_server.transports.documentation import (
+    assets_router,
+    openapi_config,
+    openapi_json,
+)
+from inferneo_server.transports.errors import error_response
+from inferneo_server.transports.requests import ApiRequest
+
+
+def make_engine(settings: Settings) -> Engine:
+    """A new engine by the settings, not started. Engines are imported when they are asked for."""
+    if settings.engine == "simulated":
+        from inferneo_server.engines.simulated import SimulatedEngine
+
+        return SimulatedEngine(**settings.engine_args)
+    from inferneo_server.engines.vllm import VllmEngine
+
+    return VllmEngine(settings.model_source, settings.model_name, settings.engine_args)
+
+
+def make_app(settings: Settings, service: Service) -> ASGIApp:
+    """Put the application together."""
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    CHOICES_RUNNING.set_function(lambda: service.registry.running)
+    app = Litestar(
+        route_handlers=[openai.router, *status.handlers, openapi_json, assets_router()],
+        guards=[KeyGuard(key)],
+        exception_handlers={Exception: error_response},
+        request_class=ApiRequest,
+        request_max_body_size=settings.max_body_bytes,
+        logging_config=None,
+        openapi_config=openapi_config(status.VERSION),
+        state=State({"service": service, "settings": settings}),
+    )
+    return Telemetry(app, access_log=settings.access_log)
+
+
+def make_service(settings: Settings) -> Service:
+    """A service over one model, which is loaded when its registry runs."""
+    return Service(Registry(settings.model_name, lambda: make_engine(settings)))

@@ -1,0 +1,138 @@
+"""Receives nothing; hands on the contract of an engine, which `tests/contract` runs over each one."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from inferneo_core.chat import Message, Tool
+from inferneo_core.sampling import SamplingFields
+
+
+class Prompt(Struct, frozen=True, kw_only=True):
+    """A prompt as the model reads it; `rendered` is the engine's own form of it."""
+
+    token_ids: Sequence[int]
+    rendered: Any = None
+
+
+class Delta(Protocol):
+    """What one engine step adds to one choice.
+
+    Attributes:
+        index: the choice, 0 to n - 1.
+        text: new text; empty while a character is incomplete or may begin a stop string.
+        token_ids: new tokens.
+        finish_reason: `stop` or `length` on the choice's last delta, else None.
+    """
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def token_ids(self) -> Sequence[int]: ...
+    @property
+    def finish_reason(self) -> str | None: ...
+
+
+class DeltaStream(Protocol):
+    """The deltas of one prompt, those of one engine step together; it ends with the last choice.
+
+    Attributes:
+        cached_tokens: tokens of the prompt that were found in the prefix cache; known from the
+            first step on.
+    """
+
+    @property
+    def cached_tokens(self) -> int: ...
+
+    def __aiter__(self) -> "DeltaStream": ...
+
+    async def __anext__(self) -> Sequence[Delta]:
+        """Wait for the next step.
+
+        Raises:
+            EngineUnavailable: the engine died.
+            ServerError: the engine failed on this request.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Abort what still runs. Idempotent, and safe while no `__anext__` is waiting."""
+        ...
+
+
+class Engine(Protocol):
+    """Runs one model.
+
+    Attributes:
+        max_model_len: the model's context in tokens, prompt and answer together.
+        running: choices that the engine is working on or holds in its queue.
+    """
+
+    @property
+    def max_model_len(self) -> int: ...
+    @property
+    def running(self) -> int: ...
+
+    async def start(self) -> None:
+        """Load the model; returns when it can serve.
+
+        Raises:
+            EngineStartError: the model cannot be loaded; the message says why.
+        """
+        ...
+
+    async def wait_failed(self) -> str:
+        """Wait until the engine cannot serve any more, and say why."""
+        ...
+
+    async def render_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None,
+        template_kwargs: dict[str, Any] | None,
+    ) -> Prompt:
+        """Render a conversation by the model's chat template.
+
+        Raises:
+            InvalidRequest: the template refuses the conversation.
+            ContextLengthExceeded: the conversation alone fills the model's context.
+        """
+        ...
+
+    async def render_text(self, prompt: str | Sequence[int]) -> Prompt:
+        """Take a text, with the special tokens that the model begins a text with, or token ids.
+
+        Raises:
+            InvalidRequest: a token id is not in the model's vocabulary.
+            ContextLengthExceeded: the prompt alone fills the model's context.
+        """
+        ...
+
+    async def submit(
+        self,
+        request_id: str,
+        prompt: Prompt,
+        sampling: SamplingFields,
+        *,
+        max_tokens: int,
+        streamed: bool,
+    ) -> DeltaStream:
+        """Hand a prompt to the engine. What is not `streamed` comes as one step at the end.
+
+        Raises:
+            InvalidRequest: the engine refuses the parameters.
+            Overloaded: the engine's queue is full.
+            EngineUnavailable: the engine is dead.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Stop the engine and end its processes. Idempotent; running streams fail."""
+        ...
+
+
+class EngineStartError(Exception):
+    """The engine cannot be started; the message is for the operator."""

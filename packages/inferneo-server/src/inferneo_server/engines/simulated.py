@@ -1,0 +1,214 @@
+"""Receives token ids; hands on deltas by a script: for unit tests, and load tests without a model.
+
+Deterministic: the same prompt and seed give the same words. A prompt is split into words, one
+token each, so that counts are easy to foretell.
+"""
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from inferneo_core.chat import Message, Tool
+from inferneo_core.errors import ContextLengthExceeded, EngineUnavailable
+from inferneo_core.sampling import SamplingFields
+from inferneo_server.engines.base import EngineStartError, Prompt
+
+VOCABULARY = (
+    "a stream of words that no model wrote but a script which counts them one by one and stops "
+    "where it was told to"
+).split()
+DEFAULT_WORDS = 32
+
+
+class SimulatedDelta(Struct, frozen=True, kw_only=True):
+    """See `engines.base.Delta`."""
+
+    index: int
+    text: str
+    token_ids: list[int]
+    finish_reason: str | None = None
+
+
+class SimulatedEngine:
+    """An engine without a model.
+
+    Args:
+        max_model_len: context in tokens.
+        first_token_seconds: silence before the first step.
+        token_seconds: silence before each later step.
+        words: how long an answer is, where `max_tokens` and `ignore_eos` do not say otherwise.
+        start_error: why `start` fails; it does not, where this is None.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_model_len: int = 16_384,
+        first_token_seconds: float = 0.0,
+        token_seconds: float = 0.0,
+        words: int = DEFAULT_WORDS,
+        start_error: str | None = None,
+    ) -> None:
+        self.max_model_len = max_model_len
+        self.first_token_seconds = first_token_seconds
+        self.token_seconds = token_seconds
+        self.words = words
+        self._start_error = start_error
+        self._failure: asyncio.Future[str] | None = None
+        self._streams: set[SimulatedStream] = set()
+
+    @property
+    def running(self) -> int:
+        return sum(stream.unfinished for stream in self._streams)
+
+    async def start(self) -> None:
+        if self._start_error:
+            raise EngineStartError(self._start_error)
+        self._failure = asyncio.get_running_loop().create_future()
+
+    def fail(self, reason: str) -> None:
+        """Die as an engine dies: running streams fail and `wait_failed` returns."""
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_result(reason)
+        for stream in tuple(self._streams):
+            stream.fail()
+
+    async def wait_failed(self) -> str:
+        if self._failure is None:
+            return "The engine was not started"
+        return await asyncio.shield(self._failure)
+
+    async def render_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None,
+        template_kwargs: dict[str, Any] | None,
+    ) -> Prompt:
+        texts = [
+            message.content
+            if isinstance(message.content, str)
+            else " ".join(part.text for part in message.content or ())
+            for message in messages
+        ]
+        return await self.render_text(" ".join(texts))
+
+    async def render_text(self, prompt: str | Sequence[int]) -> Prompt:
+        token_ids = (
+            [zlib.crc32(word.encode()) % 8192 for word in prompt.split()] or [0]
+            if isinstance(prompt, str)
+            else prompt
+        )
+        if len(token_ids) >= self.max_model_len:
+            raise ContextLengthExceeded(f"The prompt has {len(token_ids)} tokens")
+        return Prompt(token_ids=token_ids)
+
+    async def submit(
+        self,
+        request_id: str,
+        prompt: Prompt,
+        sampling: SamplingFields,
+        *,
+        max_tokens: int,
+        streamed: bool,
+    ) -> "SimulatedStream":
+        if self._failure is None or self._failure.done():
+            raise EngineUnavailable("The engine has stopped")
+        length = max_tokens if sampling.ignore_eos else min(self.words, max_tokens)
+        stream = SimulatedStream(
+            self,
+            seed=sum(prompt.token_ids) + (sampling.seed or 0),
+            length=length,
+            finish_reason="length" if length == max_tokens else "stop",
+            choices=sampling.n or 1,
+            streamed=streamed,
+        )
+        self._streams.add(stream)
+        return stream
+
+    def forget(self, stream: "SimulatedStream") -> None:
+        """A stream has ended."""
+        self._streams.discard(stream)
+
+    async def aclose(self) -> None:
+        self.fail("The engine was closed")
+
+
+class SimulatedStream:
+    """The scripted deltas of one prompt."""
+
+    def __init__(
+        self,
+        engine: SimulatedEngine,
+        *,
+        seed: int,
+        length: int,
+        finish_reason: str,
+        choices: int,
+        streamed: bool,
+    ) -> None:
+        self._engine = engine
+        self._seed = seed
+        self._length = length
+        self._finish_reason = finish_reason
+        self._choices = choices
+        self._streamed = streamed
+        self._written = 0
+        self._failed = asyncio.Event()
+        self.cached_tokens = 0
+
+    @property
+    def unfinished(self) -> int:
+        """Choices that are still being written."""
+        return self._choices if self._written < self._length else 0
+
+    def __aiter__(self) -> "SimulatedStream":
+        return self
+
+    async def __anext__(self) -> Sequence[SimulatedDelta]:
+        if self._written >= self._length:
+            raise StopAsyncIteration
+        step = 1 if self._streamed else self._length
+        await self._pause(step)
+        first, self._written = self._written, self._written + step
+        last = self._written >= self._length
+        if last:
+            self._engine.forget(self)
+        return [self._delta(index, first, step, last) for index in range(self._choices)]
+
+    async def _pause(self, step: int) -> None:
+        engine = self._engine
+        silence = (step - 1) * engine.token_seconds
+        silence += engine.token_seconds if self._written else engine.first_token_seconds
+        if silence:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._failed.wait(), silence)
+        else:
+            # Others get their turn even where no time passes.
+            await asyncio.sleep(0)
+        if self._failed.is_set():
+            raise EngineUnavailable("The engine has died")
+
+    def _delta(self, index: int, first: int, step: int, last: bool) -> SimulatedDelta:
+        token_ids = [
+            (self._seed + index + position) % len(VOCABULARY)
+            for position in range(first, first + step)
+        ]
+        words = " ".join(VOCABULARY[token_id] for token_id in token_ids)
+        return SimulatedDelta(
+            index=index,
+            text=f" {words}" if first else words,
+            token_ids=token_ids,
+            finish_reason=self._finish_reason if last else None,
+        )
+
+    def fail(self) -> None:
+        """The engine died."""
+        self._failed.set()
+
+    async def aclose(self) -> None:
+        self._written = self._length
+        self._engine.forget(self)

@@ -1,0 +1,168 @@
+"""Receives an engine's deltas; hands on one request's encoded events, or its whole answer."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from inferneo_core.usage import PromptTokensDetails, Usage
+from inferneo_server import telemetry
+from inferneo_server.answers import AnswerForm, Choice, finish_reason
+from inferneo_server.engines.base import Delta, DeltaStream
+
+
+class Generation:
+    """The work of an engine on one request. It is read once: as `events` or as an `answer`.
+
+    Args:
+        form: how the answer is worded.
+        stream: the deltas of all choices.
+        choices: how many there are.
+        prompt_tokens: tokens of all prompts.
+        include_usage: whether the events end with the usage.
+    """
+
+    def __init__(
+        self,
+        form: AnswerForm,
+        stream: DeltaStream,
+        *,
+        choices: int,
+        prompt_tokens: int,
+        include_usage: bool,
+    ) -> None:
+        self.form = form
+        self.completion_tokens = 0
+        self.prompt_tokens = prompt_tokens
+        self._stream = stream
+        self._choices = choices
+        self._include_usage = include_usage
+        self._began = time.perf_counter()
+        self._closed = False
+
+    @property
+    def id(self) -> str:
+        """The id of the answer."""
+        return self.form.id
+
+    async def events(self) -> AsyncIterator[list[bytes]]:
+        """Encoded events; those of one engine step come together, to be written together.
+
+        Raises:
+            ServerError: the engine failed in mid-answer.
+        """
+        form = self.form
+        yield [event for index in range(self._choices) for event in form.opening(index)]
+        async for deltas in self._stream:
+            if not self.completion_tokens:
+                telemetry.FIRST_TOKEN_SECONDS.observe(time.perf_counter() - self._began)
+            events = []
+            for delta in deltas:
+                self.completion_tokens += len(delta.token_ids)
+                events += form.chunks(delta)
+            if events:
+                yield events
+        if self._include_usage:
+            yield [form.usage_chunk(self.usage())]
+
+    async def answer(self) -> bytes:
+        """The whole answer, encoded.
+
+        Raises:
+            ServerError: the engine failed.
+        """
+        choices = [Choice() for _ in range(self._choices)]
+        async for deltas in self._stream:
+            for delta in deltas:
+                self.completion_tokens += len(delta.token_ids)
+                choice = choices[delta.index]
+                choice.parts.append(delta.text)
+                if reason := finish_reason(delta):
+                    choice.finish_reason = reason
+        return self.form.whole(choices, self.usage())
+
+    def usage(self) -> Usage:
+        """Tokens read and written so far."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            total_tokens=self.prompt_tokens + self.completion_tokens,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=self._stream.cached_tokens),
+        )
+
+    async def aclose(self) -> None:
+        """Abort what the engine still does for it. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            telemetry.PROMPT_TOKENS.inc(self.prompt_tokens)
+            telemetry.COMPLETION_TOKENS.inc(self.completion_tokens)
+            await self._stream.aclose()
+
+
+class ShiftedDelta:
+    """A delta whose choice is counted over several prompts."""
+
+    __slots__ = ("finish_reason", "index", "text", "token_ids")
+
+    def __init__(self, delta: Delta, offset: int) -> None:
+        self.index = delta.index + offset
+        self.text = delta.text
+        self.token_ids = delta.token_ids
+        self.finish_reason = delta.finish_reason
+
+
+class JoinedStream:
+    """The deltas of several prompts as one stream; a step is given as soon as any prompt has one.
+
+    Args:
+        streams: one for each prompt.
+        choices: how many choices each prompt has.
+    """
+
+    def __init__(self, streams: Sequence[DeltaStream], choices: int) -> None:
+        self._streams = streams
+        self._choices = choices
+        self._waiting: dict[asyncio.Task[Sequence[Delta]], int] = {}
+        self._started = False
+
+    @property
+    def cached_tokens(self) -> int:
+        return sum(stream.cached_tokens for stream in self._streams)
+
+    def __aiter__(self) -> "JoinedStream":
+        return self
+
+    async def __anext__(self) -> Sequence[Delta]:
+        if not self._started:
+            self._started = True
+            for number in range(len(self._streams)):
+                self._ask(number)
+        while self._waiting:
+            done, _ = await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
+            if deltas := [delta for task in done for delta in self._collect(task)]:
+                return deltas
+        raise StopAsyncIteration
+
+    def _ask(self, number: int) -> None:
+        task = asyncio.ensure_future(_next(self._streams[number]))
+        self._waiting[task] = number
+
+    def _collect(self, task: asyncio.Task[Sequence[Delta]]) -> Sequence[Delta]:
+        number = self._waiting.pop(task)
+        deltas = task.result()
+        if deltas:
+            self._ask(number)
+        return [ShiftedDelta(delta, number * self._choices) for delta in deltas]
+
+    async def aclose(self) -> None:
+        waiting, self._waiting = list(self._waiting), {}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.gather(*(stream.aclose() for stream in self._streams))
+
+
+async def _next(stream: DeltaStream) -> Sequence[Delta]:
+    """The next step, or nothing at the end."""
+    async for deltas in stream:
+        return deltas
+    return ()

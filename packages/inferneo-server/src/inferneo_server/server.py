@@ -1,0 +1,153 @@
+"""Receives the settings; hands on a running server, and ends it: start, serve, drain, stop."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+import uvicorn
+from pydantic import SecretStr
+
+from inferneo_server.app import make_app, make_service
+from inferneo_server.engines.base import EngineStartError
+from inferneo_server.identity import is_loopback
+from inferneo_server.service import Service
+from inferneo_server.settings import Settings
+
+PROGRESS_SECONDS = 5.0
+DRAIN_POLL_SECONDS = 0.05
+
+logger = logging.getLogger(__name__)
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that on the first signal refuses new requests, finishes those that run, then ends.
+
+    While it drains it still answers, so that `/ready` can say 503 to who asks. A second signal ends
+    it at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._service = service
+        self._drain_seconds = drain_seconds
+        self._drain: asyncio.Task[None] | None = None
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the port, and tell who waits for it."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take both signals, by the loop; an end that was asked for is no failure."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain, or give up where that has begun."""
+        if self._service.draining:
+            self.should_exit = self.force_exit = True
+            return
+        self._service.draining = True
+        logger.info("Draining: running requests have %g s", self._drain_seconds)
+        self._drain = asyncio.ensure_future(self._exit_when_idle())
+
+    async def _exit_when_idle(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_seconds):
+                while self._service.running:
+                    await asyncio.sleep(DRAIN_POLL_SECONDS)
+        self.should_exit = True
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal ends it.
+
+    Raises:
+        EngineStartError: the model could not be loaded.
+    """
+    settings = _with_key(settings)
+    service = make_service(settings)
+    config = uvicorn.Config(
+        make_app(settings, service),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=1,
+    )
+    server = DrainingServer(config, service, settings.drain_seconds)
+    models = asyncio.create_task(service.registry.run())
+    progress = asyncio.create_task(_tell_progress(settings, server, service))
+    models.add_done_callback(lambda _: server.handle_exit(signal.SIGTERM, None))
+    try:
+        await server.serve()
+    finally:
+        progress.cancel()
+        failure = models.exception() if models.done() and not models.cancelled() else None
+        models.cancel()
+        await asyncio.gather(models, progress, return_exceptions=True)
+    if isinstance(failure, EngineStartError):
+        raise failure
+
+
+def _with_key(settings: Settings) -> Settings:
+    """Make a key where anyone on the network could reach the server."""
+    if settings.api_key or is_loopback(settings.host):
+        return settings
+    key = f"sk-{secrets.token_urlsafe(32)}"
+    print(
+        f"No key is set, and {settings.host} can be reached from other machines.\n"
+        f"Made one for this run; requests must carry it: {key}\n"
+        "Set your own by INFERNEO_API_KEY or --api-key.",
+        file=sys.stderr,
+        flush=True,
+    )
+    return settings.model_copy(update={"api_key": SecretStr(key)})
+
+
+async def _tell_progress(settings: Settings, server: DrainingServer, service: Service) -> None:
+    """Say every few seconds that the model is still loading, and in the end what to do with it."""
+    await server.listening.wait()
+    logger.info("Loading %s on %s", settings.model, settings.engine)
+    ready = asyncio.create_task(service.registry.wait_ready())
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        while not (await asyncio.wait([ready], timeout=PROGRESS_SECONDS))[0]:
+            logger.info("Loading %s: %.0f s", settings.model, loop.time() - started)
+    finally:
+        ready.cancel()
+    print(_banner(settings, _url(server), loop.time() - started), file=sys.stderr, flush=True)
+
+
+def _url(server: uvicorn.Server) -> str:
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{host}:{port}"
+
+
+def _banner(settings: Settings, url: str, seconds: float) -> str:
+    key = "" if settings.api_key is None else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
+    return f"""
+  Inferneo serves {settings.model_name} at {url}/v1 (loaded in {seconds:.0f} s)
+
+  Try it:
+  curl -N {url}/v1/chat/completions \\{key}
+    -H 'Content-Type: application/json' \\
+    -d '{{"messages": [{{"role": "user", "content": "What is Inferneo?"}}], "stream": true}}'
+
+  Documentation: {url}/docs    Stop: Ctrl-C
+"""

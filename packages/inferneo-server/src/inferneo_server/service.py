@@ -1,0 +1,131 @@
+"""Receives decoded requests; hands on a Generation that the engine already works on."""
+
+import asyncio
+from collections.abc import Sequence
+
+from inferneo_core.chat import ChatCompletionRequest
+from inferneo_core.completions import DEFAULT_MAX_TOKENS, CompletionRequest
+from inferneo_core.errors import ContextLengthExceeded, Draining, InvalidRequest
+from inferneo_core.sampling import MAX_CHOICES, SamplingFields
+from inferneo_server.answers import AnswerForm, ChatForm, TextForm
+from inferneo_server.engines.base import DeltaStream, Engine, Prompt
+from inferneo_server.generation import Generation, JoinedStream
+from inferneo_server.registry import Registry
+
+
+class Service:
+    """Checks a request, renders its prompt and submits it. All that can be refused is refused here,
+    before the first byte of an answer.
+
+    Attributes:
+        draining: set when the server is about to stop; new requests are refused from then on.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.draining = False
+
+    @property
+    def running(self) -> int:
+        """Choices that are still being written."""
+        return self.registry.running
+
+    async def chat(self, request: ChatCompletionRequest) -> Generation:
+        """Begin a chat completion.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        engine = self._engine(request)
+        prompt = await engine.render_chat(
+            request.messages, request.tools, request.chat_template_kwargs
+        )
+        max_tokens = request.max_completion_tokens or request.max_tokens
+        _check_room([prompt], max_tokens, engine, param="messages")
+        return await self._begin(ChatForm(self.registry.name), engine, request, [prompt], max_tokens)
+
+    async def complete(self, request: CompletionRequest) -> Generation:
+        """Begin a text completion.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        engine = self._engine(request)
+        prompts = [await engine.render_text(text) for text in _split_prompt(request.prompt)]
+        if len(prompts) * (request.n or 1) > MAX_CHOICES:
+            raise InvalidRequest(f"More than {MAX_CHOICES} prompts times n", param="prompt")
+        max_tokens = request.max_tokens or DEFAULT_MAX_TOKENS
+        _check_room(prompts, max_tokens, engine, param="prompt")
+        return await self._begin(TextForm(self.registry.name), engine, request, prompts, max_tokens)
+
+    def _engine(self, request: SamplingFields) -> Engine:
+        if self.draining:
+            raise Draining
+        return self.registry.engine(request.model)
+
+    async def _begin(
+        self,
+        form: AnswerForm,
+        engine: Engine,
+        request: SamplingFields,
+        prompts: Sequence[Prompt],
+        max_tokens: int | None,
+    ) -> Generation:
+        choices = request.n or 1
+        streams: list[DeltaStream] = []
+        try:
+            for number, prompt in enumerate(prompts):
+                stream = await engine.submit(
+                    f"{form.id}-{number}",
+                    prompt,
+                    request,
+                    max_tokens=max_tokens or engine.max_model_len - len(prompt.token_ids),
+                    streamed=bool(request.stream),
+                )
+                streams.append(stream)
+        except BaseException:
+            # Refused or cancelled half-way: nothing may go on running unread.
+            await asyncio.gather(*(stream.aclose() for stream in streams))
+            raise
+        return Generation(
+            form,
+            streams[0] if len(streams) == 1 else JoinedStream(streams, choices),
+            choices=len(prompts) * choices,
+            prompt_tokens=sum(len(prompt.token_ids) for prompt in prompts),
+            include_usage=bool(request.stream_options and request.stream_options.include_usage),
+        )
+
+
+def _split_prompt(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
+    """The prompts of a request: one text, several, one list of token ids, or several."""
+    if isinstance(prompt, str):
+        return [prompt]
+    texts = [part for part in prompt if isinstance(part, str)]
+    ids = [part for part in prompt if isinstance(part, int)]
+    lists = [part for part in prompt if isinstance(part, list)]
+    if not prompt or [] in lists:
+        raise InvalidRequest("Empty 'prompt'", param="prompt")
+    if len(texts) == len(prompt):
+        return [*texts]
+    if len(ids) == len(prompt):
+        return [ids]
+    if len(lists) == len(prompt):
+        return [*lists]
+    raise InvalidRequest(
+        "'prompt' must hold texts, token ids or lists of token ids, not a mixture", param="prompt"
+    )
+
+
+def _check_room(
+    prompts: Sequence[Prompt], max_tokens: int | None, engine: Engine, *, param: str
+) -> None:
+    """Raise ContextLengthExceeded where a prompt leaves too little room for its answer."""
+    for prompt in prompts:
+        length = len(prompt.token_ids)
+        if length + (max_tokens or 1) > engine.max_model_len:
+            asked = f" and {max_tokens} more were asked for" if max_tokens else ""
+            raise ContextLengthExceeded(
+                f"The model's context is {engine.max_model_len} tokens; "
+                f"the prompt has {length}{asked}",
+                param=param,
+            )

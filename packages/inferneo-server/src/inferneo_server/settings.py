@@ -1,0 +1,126 @@
+"""Receives flags, `INFERNEO_*` and config.yaml; hands on one table of settings, checked.
+
+The only reader of the environment. A flag wins over the environment, that over the file.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+EMBEDDED_MODEL = "inferneo-tiny"
+ENV_PREFIX = "INFERNEO_"
+
+EngineName = Literal["vllm", "torch", "simulated"]
+
+
+class Settings(BaseSettings):
+    """All settings of the server. Each is a flag, an environment variable and a line of the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    model: str = Field(
+        EMBEDDED_MODEL, description="Hugging Face id, local path, or the embedded model"
+    )
+    served_model_name: str | None = Field(
+        None, description="the model's name in requests (default: its id, or its folder's name)"
+    )
+    engine: EngineName = Field("vllm", description="what runs the model")
+    engine_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="arguments of the engine, as key=value (repeat it) or as JSON",
+    )
+    api_key: SecretStr | None = Field(None, description="the key that requests must carry")
+    max_body_bytes: int = Field(10_000_000, ge=1024, description="largest body of a request")
+    keep_alive_seconds: float = Field(
+        15.0, gt=0, description="silence in a stream after which a comment is sent"
+    )
+    drain_seconds: float = Field(
+        30.0, ge=0, description="how long running requests may go on after SIGTERM"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is logged"
+    )
+    access_log: bool = Field(True, description="one line for each request")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file, which comes with the flags as `config`."""
+        assert isinstance(init_settings, InitSettingsSource)
+        config = init_settings.init_kwargs.pop("config", None)
+        file = InitSettingsSource(settings_cls, _read_file(Path(config)) if config else {})
+        return init_settings, env_settings, file
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in requests."""
+        if self.served_model_name:
+            return self.served_model_name
+        path = Path(self.model).expanduser()
+        return path.resolve().name if path.is_dir() else self.model
+
+    @property
+    def model_source(self) -> str:
+        """Where the engine loads the model from: a Hugging Face id or a path."""
+        if self.model == EMBEDDED_MODEL:
+            return str(Path(__file__).parent / "embedded" / EMBEDDED_MODEL)
+        return self.model
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names it, and is for the operator."""
+
+
+def load_settings(config: str | None = None, **flags: Any) -> Settings:
+    """Read all sources into one table.
+
+    Args:
+        config: path of a YAML file.
+        flags: settings given on the command line.
+
+    Raises:
+        SettingsError: a value does not fit, a name is unknown, or the file cannot be read.
+    """
+    try:
+        return Settings(config=config, **flags)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _explain(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{name}: {problem['msg']}"
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """Read a YAML file; what stands under `server:` counts as if it stood at the top."""
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"config: {path} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"config: {path} must hold names and values")
+    server = values.pop("server", None) or {}
+    return {**server, **values}

@@ -1,0 +1,86 @@
+"""Receives every request; hands on its id, one log line and the metrics."""
+
+import logging
+import re
+import time
+from uuid import uuid4
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import Counter, Gauge, Histogram
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's, for a client that hung up before it had its answer
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_SOUND_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+
+REQUESTS = Counter("inferneo_requests", "Requests answered", ["route", "method", "status"])
+REQUEST_SECONDS = Histogram(
+    "inferneo_request_seconds", "Time to the end of an answer", ["route"], buckets=_SECONDS
+)
+FIRST_TOKEN_SECONDS = Histogram(
+    "inferneo_first_token_seconds",
+    "Time from a request's submission to its first streamed token",
+    buckets=_SECONDS,
+)
+PROMPT_TOKENS = Counter("inferneo_prompt_tokens", "Tokens read")
+COMPLETION_TOKENS = Counter("inferneo_completion_tokens", "Tokens written")
+CHOICES_RUNNING = Gauge("inferneo_choices_running", "Choices that the engine works on or queues")
+
+access_logger = logging.getLogger("inferneo_server.access")
+
+
+class Telemetry:
+    """An ASGI application around another: names, counts and logs what passes.
+
+    Args:
+        app: what answers.
+        access_log: whether each request gets its line.
+    """
+
+    def __init__(self, app: ASGIApp, *, access_log: bool) -> None:
+        self._app = app
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        started = time.perf_counter()
+        status = CLIENT_CLOSED_REQUEST
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                nonlocal status
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            self._record(scope, request_id, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:
+        # Not the path itself, which anyone may choose: the labels must stay few.
+        route = scope.get("path_template") or "unknown"
+        method = scope["method"] if route != "unknown" else "any"  # type: ignore[typeddict-item]
+        REQUESTS.labels(route, method, status).inc()
+        REQUEST_SECONDS.labels(route).observe(seconds)
+        if self._access_log:
+            access_logger.info(
+                "%s %s %d %.1f ms %s",
+                scope["method"],  # type: ignore[typeddict-item]
+                scope["path"],
+                status,
+                seconds * 1000,
+                request_id.decode(),
+            )
+
+
+def _request_id(scope: Scope) -> bytes:
+    """The client's own id, where it is sound, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SOUND_ID.fullmatch(value):
+            return value
+    return f"req_{uuid4().hex}".encode()

@@ -1,0 +1,48 @@
+"""Receives any exception; hands on the answer that a client is told, in OpenAI's shape."""
+
+import logging
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+
+from inferneo_core.codec import encode
+from inferneo_core.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, ServerError
+
+logger = logging.getLogger(__name__)
+
+
+def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError:
+    """Name any failure in the words of the contract; what we did not foresee tells nothing."""
+    match error:
+        case ApiError():
+            return error
+        case RequestEntityTooLarge():
+            return InvalidRequest("The body is too large", code="body_too_large", status=413)
+        case MethodNotAllowedException():
+            return MethodNotAllowed(f"{path} does not take {method}", headers=error.headers)
+        case NotFoundException():
+            return NotFound(f"There is nothing at {path}")
+        case ValidationException():
+            return InvalidRequest("The body is missing, or does not fit")
+        case HTTPException() if error.status_code < 500:
+            return InvalidRequest(error.detail, status=error.status_code)
+    logger.exception("Unforeseen failure on %s %s", method, path, exc_info=error)
+    return ServerError("The server failed on this request")
+
+
+def error_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The exception map of the application: one entry for everything."""
+    told = to_api_error(error, request.method, request.url.path)
+    return Response(
+        encode(told.body()),
+        status_code=told.status,
+        media_type="application/json",
+        headers=told.headers,
+    )

@@ -1,0 +1,69 @@
+"""Receives the requests of OpenAI's routes; hands them to the service and its answers back."""
+
+from litestar import Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ASGIApp
+
+from inferneo_core.chat import ChatCompletion, ChatCompletionRequest
+from inferneo_core.completions import Completion, CompletionRequest
+from inferneo_core.errors import ErrorBody
+from inferneo_core.models import Model, ModelList
+from inferneo_server.generation import Generation
+from inferneo_server.transports.answers import EventStream, JsonAnswer
+from inferneo_server.transports.requests import ApiRequest
+
+_ERRORS = {
+    status: ResponseSpec(ErrorBody, description=description, generate_examples=False)
+    for status, description in {
+        400: "The request does not fit",
+        401: "The key is missing or wrong",
+        404: "No such model",
+        413: "The body is too large",
+        503: "The engine is loading, restarting or overloaded",
+    }.items()
+}
+
+
+@get("/models", responses={401: _ERRORS[401]})
+async def list_models(request: ApiRequest) -> ModelList:
+    """List the models that are served."""
+    return ModelList(data=request.service.registry.models)
+
+
+@get("/models/{model_id:path}", responses={401: _ERRORS[401], 404: _ERRORS[404]})
+async def get_model(request: ApiRequest, model_id: str) -> Model:
+    """Describe one model; ids may hold slashes."""
+    return request.service.registry.model(model_id.removeprefix("/"))
+
+
+@post(
+    "/chat/completions",
+    responses={200: ResponseSpec(ChatCompletion, generate_examples=False), **_ERRORS},
+)
+async def create_chat_completion(request: ApiRequest, data: ChatCompletionRequest) -> ASGIApp:
+    """Answer a conversation, whole or as server-sent events of `chat.completion.chunk`."""
+    generation = await request.service.chat(data)
+    return _answer(request, generation, streamed=bool(data.stream))
+
+
+@post(
+    "/completions",
+    responses={200: ResponseSpec(Completion, generate_examples=False), **_ERRORS},
+)
+async def create_completion(request: ApiRequest, data: CompletionRequest) -> ASGIApp:
+    """Continue a text, whole or as server-sent events."""
+    generation = await request.service.complete(data)
+    return _answer(request, generation, streamed=bool(data.stream))
+
+
+def _answer(request: ApiRequest, generation: Generation, *, streamed: bool) -> ASGIApp:
+    if streamed:
+        return EventStream(generation, request.app.state.settings.keep_alive_seconds)
+    return JsonAnswer(generation)
+
+
+router = Router(
+    "/v1",
+    route_handlers=[list_models, get_model, create_chat_completion, create_completion],
+    tags=["OpenAI"],
+)
