@@ -1,4 +1,4 @@
-"""Receives structs or bytes; hands on JSON bytes or structs, by encoders and decoders built once."""
+"""Receives structs or bytes; hands on JSON bytes or structs, by codecs that are built once."""
 
 import re
 from typing import Final, TypeVar

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from inferneo_core.chat import FinishReason
 from inferneo_core.sampling import SamplingFields
 from inferneo_core.usage import Usage
 
@@ -33,7 +34,7 @@ class CompletionChoice(Struct, frozen=True, kw_only=True):
     index: int
     text: str
     logprobs: None = None
-    finish_reason: Literal["stop", "length", "content_filter"] | None = None
+    finish_reason: FinishReason | None = None
 
 
 class Completion(Struct, frozen=True, kw_only=True):

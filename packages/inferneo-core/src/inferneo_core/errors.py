@@ -1,4 +1,4 @@
-"""Receives what went wrong; hands on one tree of errors with their code, HTTP status and close code.
+"""Receives what went wrong; hands on one tree of errors, with their codes and HTTP status.
 
 The tree, split by who has to act:
 
@@ -81,9 +81,7 @@ class ApiError(Exception):
 
     def body(self) -> ErrorBody:
         """The answer that tells of this error."""
-        detail = ErrorDetail(
-            message=self.message, type=self.type, param=self.param, code=self.code
-        )
+        detail = ErrorDetail(message=self.message, type=self.type, param=self.param, code=self.code)
         return ErrorBody(error=detail, detail=self.message)
 
 
@@ -181,4 +179,7 @@ class Draining(ServerError):
 
 def retry_headers(seconds: float) -> dict[str, str]:
     """When to come back, in both forms that clients read (whole seconds, and milliseconds)."""
-    return {"retry-after": str(max(1, round(seconds))), "retry-after-ms": str(round(seconds * 1000))}
+    return {
+        "retry-after": str(max(1, round(seconds))),
+        "retry-after-ms": str(round(seconds * 1000)),
+    }

@@ -71,7 +71,10 @@ class EventDecoder:
         self._after_carriage_return = False
         self._at_start = True
         self._last_id = ""
-        self._clear()
+        self._data: list[str] = []
+        self._event = ""
+        self._retry: int | None = None
+        self._size = 0
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes and give the events that they complete.
@@ -125,14 +128,12 @@ class EventDecoder:
         self._clear()
         if not data:
             return None
-        return Event(
-            data="\n".join(data), event=event or "message", id=self._last_id, retry=retry
-        )
+        return Event(data="\n".join(data), event=event or "message", id=self._last_id, retry=retry)
 
     def _clear(self) -> None:
-        self._data: list[str] = []
+        self._data = []
         self._event = ""
-        self._retry: int | None = None
+        self._retry = None
         self._size = 0
 
     def _check_size(self) -> None:

@@ -1,11 +1,14 @@
 """Receives the settings and the registry; hands on the ASGI application. Knows all the parts."""
 
+import os
+from functools import partial
+
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
 from inferneo_server.engines.base import Engine
-from inferneo_server.identity import KeyGuard
+from inferneo_server.identity import KeyCheck
 from inferneo_server.registry import Registry
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
@@ -26,6 +29,9 @@ def make_engine(settings: Settings) -> Engine:
         from inferneo_server.engines.simulated import SimulatedEngine
 
         return SimulatedEngine(**settings.engine_args)
+    # vLLM tells of each of its steps, and reads this when it is imported.
+    quiet = "INFO" if settings.log_level == "debug" else "WARNING"
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", quiet)
     from inferneo_server.engines.vllm import VllmEngine
 
     return VllmEngine(settings.model_source, settings.model_name, settings.engine_args)
@@ -37,10 +43,9 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
     CHOICES_RUNNING.set_function(lambda: service.registry.running)
     app = Litestar(
         route_handlers=[openai.router, *status.handlers, openapi_json, assets_router()],
-        guards=[KeyGuard(key)],
+        middleware=[partial(KeyCheck, key=key)],
         exception_handlers={Exception: error_response},
         request_class=ApiRequest,
-        request_max_body_size=settings.max_body_bytes,
         logging_config=None,
         openapi_config=openapi_config(status.VERSION),
         state=State({"service": service, "settings": settings}),

@@ -36,6 +36,8 @@ def _serve(settings: Settings) -> None:
     from inferneo_server.engines.base import EngineStartError
     from inferneo_server.server import serve
 
+    # What no line of ours shows need not be gathered (logging HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(message)s",
@@ -59,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         "serve",
         help="serve a model (the default)",
         description="Serve a model.",
-        epilog=f"Each flag is also an environment variable ({ENV_PREFIX}PORT for --port) and a line "
-        "of the file (port: 8000). A flag wins over the environment, that over the file.",
+        epilog=f"Each flag is also an environment variable ({ENV_PREFIX}PORT for --port) and a "
+        "line of the file (port: 8000). A flag wins over the environment, that over the file.",
         argument_default=argparse.SUPPRESS,
     )
     serve.add_argument("--config", metavar="FILE", help="YAML file with settings")

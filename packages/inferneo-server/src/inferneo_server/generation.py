@@ -1,13 +1,12 @@
 """Receives an engine's deltas; hands on one request's encoded events, or its whole answer."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from inferneo_core.usage import PromptTokensDetails, Usage
 from inferneo_server import telemetry
 from inferneo_server.answers import AnswerForm, Choice, finish_reason
-from inferneo_server.engines.base import Delta, DeltaStream
+from inferneo_server.engines.base import DeltaStream
 
 
 class Generation:
@@ -96,73 +95,3 @@ class Generation:
             telemetry.PROMPT_TOKENS.inc(self.prompt_tokens)
             telemetry.COMPLETION_TOKENS.inc(self.completion_tokens)
             await self._stream.aclose()
-
-
-class ShiftedDelta:
-    """A delta whose choice is counted over several prompts."""
-
-    __slots__ = ("finish_reason", "index", "text", "token_ids")
-
-    def __init__(self, delta: Delta, offset: int) -> None:
-        self.index = delta.index + offset
-        self.text = delta.text
-        self.token_ids = delta.token_ids
-        self.finish_reason = delta.finish_reason
-
-
-class JoinedStream:
-    """The deltas of several prompts as one stream; a step is given as soon as any prompt has one.
-
-    Args:
-        streams: one for each prompt.
-        choices: how many choices each prompt has.
-    """
-
-    def __init__(self, streams: Sequence[DeltaStream], choices: int) -> None:
-        self._streams = streams
-        self._choices = choices
-        self._waiting: dict[asyncio.Task[Sequence[Delta]], int] = {}
-        self._started = False
-
-    @property
-    def cached_tokens(self) -> int:
-        return sum(stream.cached_tokens for stream in self._streams)
-
-    def __aiter__(self) -> "JoinedStream":
-        return self
-
-    async def __anext__(self) -> Sequence[Delta]:
-        if not self._started:
-            self._started = True
-            for number in range(len(self._streams)):
-                self._ask(number)
-        while self._waiting:
-            done, _ = await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
-            if deltas := [delta for task in done for delta in self._collect(task)]:
-                return deltas
-        raise StopAsyncIteration
-
-    def _ask(self, number: int) -> None:
-        task = asyncio.ensure_future(_next(self._streams[number]))
-        self._waiting[task] = number
-
-    def _collect(self, task: asyncio.Task[Sequence[Delta]]) -> Sequence[Delta]:
-        number = self._waiting.pop(task)
-        deltas = task.result()
-        if deltas:
-            self._ask(number)
-        return [ShiftedDelta(delta, number * self._choices) for delta in deltas]
-
-    async def aclose(self) -> None:
-        waiting, self._waiting = list(self._waiting), {}
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        await asyncio.gather(*(stream.aclose() for stream in self._streams))
-
-
-async def _next(stream: DeltaStream) -> Sequence[Delta]:
-    """The next step, or nothing at the end."""
-    async for deltas in stream:
-        return deltas
-    return ()

@@ -76,7 +76,8 @@ class Registry:
         pause = 1.0
         try:
             while True:
-                self._engine = self._make_engine()
+                # In a thread: to import an engine takes seconds, and the server answers meanwhile.
+                self._engine = await asyncio.to_thread(self._make_engine)
                 try:
                     await self._serve(self._engine)
                     pause = 1.0
@@ -96,7 +97,10 @@ class Registry:
         """Start an engine and stay until it fails."""
         await engine.start()
         self._model = self._model or Model(
-            id=self.name, root=self.name, created=int(time.time()), max_model_len=engine.max_model_len
+            id=self.name,
+            root=self.name,
+            created=int(time.time()),
+            max_model_len=engine.max_model_len,
         )
         self.state = "ready"
         self._ready.set()

@@ -18,9 +18,12 @@ from inferneo_server.engines.base import EngineStartError
 from inferneo_server.identity import is_loopback
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
+from inferneo_server.transports.uvicorn import JoinedHeadProtocol
 
 PROGRESS_SECONDS = 5.0
 DRAIN_POLL_SECONDS = 0.05
+# Answers that are written, but not yet read by their clients, have this long.
+FLUSH_SECONDS = 3
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +67,8 @@ class DrainingServer(uvicorn.Server):
     async def _exit_when_idle(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain_seconds):
-                while self._service.running:
+                # The engines keep count, and tell nobody.
+                while self._service.running:  # noqa: ASYNC110
                     await asyncio.sleep(DRAIN_POLL_SECONDS)
         self.should_exit = True
 
@@ -84,9 +88,11 @@ async def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=JoinedHeadProtocol,
         lifespan="off",
+        proxy_headers=False,
         ws="none",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=FLUSH_SECONDS,
     )
     server = DrainingServer(config, service, settings.drain_seconds)
     models = asyncio.create_task(service.registry.run())
@@ -140,7 +146,9 @@ def _url(server: uvicorn.Server) -> str:
 
 
 def _banner(settings: Settings, url: str, seconds: float) -> str:
-    key = "" if settings.api_key is None else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
+    key = (
+        "" if settings.api_key is None else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
+    )
     return f"""
   Inferneo serves {settings.model_name} at {url}/v1 (loaded in {seconds:.0f} s)
 

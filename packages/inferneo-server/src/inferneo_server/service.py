@@ -9,7 +9,8 @@ from inferneo_core.errors import ContextLengthExceeded, Draining, InvalidRequest
 from inferneo_core.sampling import MAX_CHOICES, SamplingFields
 from inferneo_server.answers import AnswerForm, ChatForm, TextForm
 from inferneo_server.engines.base import DeltaStream, Engine, Prompt
-from inferneo_server.generation import Generation, JoinedStream
+from inferneo_server.engines.joined import JoinedStream
+from inferneo_server.generation import Generation
 from inferneo_server.registry import Registry
 
 
@@ -42,7 +43,9 @@ class Service:
         )
         max_tokens = request.max_completion_tokens or request.max_tokens
         _check_room([prompt], max_tokens, engine, param="messages")
-        return await self._begin(ChatForm(self.registry.name), engine, request, [prompt], max_tokens)
+        return await self._begin(
+            ChatForm(self.registry.name), engine, request, [prompt], max_tokens
+        )
 
     async def complete(self, request: CompletionRequest) -> Generation:
         """Begin a text completion.

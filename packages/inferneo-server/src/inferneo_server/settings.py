@@ -23,7 +23,7 @@ EngineName = Literal["vllm", "torch", "simulated"]
 
 
 class Settings(BaseSettings):
-    """All settings of the server. Each is a flag, an environment variable and a line of the file."""
+    """All settings: each is a flag, an environment variable and a line of the file."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True

@@ -1,4 +1,4 @@
-"""Receives nothing; hands on the contract of an engine, which `tests/contract` runs over each one."""
+"""Receives nothing; hands on the contract of an engine; `tests/contract` runs over each one."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

@@ -17,10 +17,7 @@ from inferneo_core.errors import ContextLengthExceeded, EngineUnavailable
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import EngineStartError, Prompt
 
-VOCABULARY = (
-    "a stream of words that no model wrote but a script which counts them one by one and stops "
-    "where it was told to"
-).split()
+VOCABULARY = ["a", "stream", "of", "words", "that", "no", "model", "wrote", "only", "counted"]
 DEFAULT_WORDS = 32
 
 

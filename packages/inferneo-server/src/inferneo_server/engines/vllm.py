@@ -7,14 +7,17 @@ import asyncio
 import contextlib
 import functools
 import logging
+import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
+from tokenizers import Encoding, Tokenizer
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
+from vllm.inputs.engine import tokens_input
 from vllm.platforms import current_platform
 from vllm.renderers import ChatParams
 from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -32,12 +35,14 @@ from inferneo_core.errors import (
     ServerError,
 )
 from inferneo_core.sampling import SamplingFields
-from inferneo_server.engines.base import Delta, EngineStartError, Prompt
+from inferneo_server.engines.base import Delta, DeltaStream, EngineStartError, Prompt
+from inferneo_server.engines.joined import JoinedStream
 
 # Up to here it costs less to tokenise in the event loop than to hop to a thread and back.
 INLINE_CHARACTERS = 20_000
 HEALTH_CHECK_SECONDS = 0.5
 SHUTDOWN_SECONDS = 5.0
+ABANDON_SECONDS = 0.2
 GIB = 1024**3
 RESTARTING = "The engine has died; it is being restarted"
 
@@ -57,8 +62,11 @@ class VllmEngine:
         self._engine_args = {"model": model, "served_model_name": served_name} | engine_args
         # Lives as long as the engine: see lifeline.py.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
+        self._loading: asyncio.Future[AsyncLLM] | None = None
         self._llm: AsyncLLM | None = None
+        self._others = set(multiprocessing.active_children())
         self._defaults: dict[str, Any] = {}
+        self._encode: Callable[..., Encoding] | None = None
 
     @property
     def max_model_len(self) -> int:
@@ -77,11 +85,11 @@ class VllmEngine:
         return self._llm
 
     async def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        # Shielded: a start that is given up must still be found by aclose, to end its processes.
-        self._llm = await asyncio.shield(loop.run_in_executor(self._thread, self._load))
-        self._defaults = self._llm.model_config.get_diff_sampling_param()
-        await self._llm.get_supported_tasks()
+        self._loading = asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        # Shielded: aclose must find what a start that is given up has begun.
+        self._llm = llm = await asyncio.shield(self._loading)
+        self._defaults = llm.model_config.get_diff_sampling_param()
+        self._encode = _encoder(llm.get_tokenizer())
 
     def _load(self) -> AsyncLLM:
         # Spawned processes inherit neither the server's sockets nor its locks.
@@ -94,8 +102,8 @@ class VllmEngine:
             raise EngineStartError(str(error)) from error
 
     async def wait_failed(self) -> str:
-        while self._llm is not None and not self._llm.errored:
-            # vLLM offers a flag and no event; requests see the failure at once all the same.
+        # vLLM offers a flag and no event; requests see the failure at once all the same.
+        while self._llm is not None and not self._llm.errored:  # noqa: ASYNC110
             await asyncio.sleep(HEALTH_CHECK_SECONDS)
         return "vLLM's engine process has died"
 
@@ -112,23 +120,56 @@ class VllmEngine:
         conversation = msgspec.to_builtins(messages)
         renderer = self._alive.renderer
         with _client_errors("messages"):
-            if _characters(messages) <= INLINE_CHARACTERS:
-                _, (prompt,) = renderer.render_chat([conversation], params)
-            else:
-                _, (prompt,) = await renderer.render_chat_async([conversation], params)
+            if self._encode and _characters(messages) <= INLINE_CHARACTERS:
+                _, rendered = renderer.render_messages(conversation, params)
+                return self._tokenized(rendered["prompt"], special=False)
+            _, (prompt,) = await renderer.render_chat_async([conversation], params)
         return Prompt(token_ids=prompt["prompt_token_ids"], rendered=prompt)
 
     async def render_text(self, prompt: str | Sequence[int]) -> Prompt:
-        given = {"prompt": prompt} if isinstance(prompt, str) else {"prompt_token_ids": prompt}
+        if not prompt:
+            raise InvalidRequest("The prompt is empty", param="prompt")
         renderer = self._alive.renderer
         with _client_errors("prompt"):
-            if len(prompt) <= INLINE_CHARACTERS:
-                (rendered,) = renderer.render_cmpl([given])
-            else:
-                (rendered,) = await renderer.render_cmpl_async([given])
+            if not isinstance(prompt, str):
+                renderer.validate_token_ids(prompt)
+                return Prompt(token_ids=prompt, rendered=tokens_input(list(prompt)))
+            if self._encode and len(prompt) <= INLINE_CHARACTERS:
+                return self._tokenized(prompt, special=True)
+            (rendered,) = await renderer.render_cmpl_async([{"prompt": prompt}])
         return Prompt(token_ids=rendered["prompt_token_ids"], rendered=rendered)
 
+    def _tokenized(self, text: str, *, special: bool) -> Prompt:
+        """Tokenise a short text here and now, past three layers that take longer than the work."""
+        assert self._encode is not None
+        token_ids = self._encode(text, add_special_tokens=special).ids
+        return Prompt(token_ids=token_ids, rendered=tokens_input(token_ids))
+
     async def submit(
+        self,
+        request_id: str,
+        prompt: Prompt,
+        sampling: SamplingFields,
+        *,
+        max_tokens: int,
+        streamed: bool,
+    ) -> DeltaStream:
+        choices = sampling.n or 1
+        if choices > 1 and sampling.temperature == 0:
+            # OpenAI gives n equal choices here, vLLM refuses: ask n times for one.
+            one = msgspec.structs.replace(sampling, n=1)
+            streams: list[DeltaStream] = []
+            for number in range(choices):
+                stream = await self._submit(
+                    f"{request_id}-{number}", prompt, one, max_tokens=max_tokens, streamed=streamed
+                )
+                streams.append(stream)
+            return JoinedStream(streams, 1)
+        return await self._submit(
+            request_id, prompt, sampling, max_tokens=max_tokens, streamed=streamed
+        )
+
+    async def _submit(
         self,
         request_id: str,
         prompt: Prompt,
@@ -163,14 +204,23 @@ class VllmEngine:
         )
 
     async def aclose(self) -> None:
-        llm, self._llm = self._llm, None
-        if llm is not None:
-            # In the starting thread, which ends thereafter: nothing may run in it before.
-            loop = asyncio.get_running_loop()
-            shutdown = functools.partial(llm.shutdown, timeout=SHUTDOWN_SECONDS)
-            with contextlib.suppress(Exception):
-                await loop.run_in_executor(self._thread, shutdown)
+        loading, self._loading, self._llm = self._loading, None, None
+        if loading is not None:
+            while not loading.done():
+                # A load cannot be told to stop; without its processes it fails.
+                for process in set(multiprocessing.active_children()) - self._others:
+                    process.kill()
+                await asyncio.wait([loading], timeout=ABANDON_SECONDS)
+            if not loading.cancelled() and not loading.exception():
+                await self._shut_down(loading.result())
         self._thread.shutdown(wait=False)
+
+    async def _shut_down(self, llm: AsyncLLM) -> None:
+        shutdown = functools.partial(llm.shutdown, timeout=SHUTDOWN_SECONDS)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, shutdown)
+        except Exception:
+            logger.exception("vLLM did not shut down cleanly")
 
 
 class VllmStream:
@@ -215,6 +265,18 @@ _SAMPLING_NAMES = tuple(
     for name in SamplingFields.__struct_fields__
     if name in SamplingParams.__struct_fields__ and name != "max_tokens"
 )
+
+
+def _encoder(tokenizer: Any) -> Callable[..., Encoding] | None:
+    """The tokenizer behind a fast Hugging Face tokenizer, for the event loop's own use; or None."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        return None
+    # A copy: vLLM's threads change the settings of theirs while they use it.
+    own: Tokenizer = Tokenizer.from_str(backend.to_str())
+    own.no_truncation()
+    own.no_padding()
+    return own.encode
 
 
 def _platform_defaults() -> dict[str, Any]:

@@ -10,7 +10,6 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
-from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from inferneo_core.codec import encode
 from inferneo_core.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, ServerError
@@ -23,8 +22,6 @@ def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError
     match error:
         case ApiError():
             return error
-        case RequestEntityTooLarge():
-            return InvalidRequest("The body is too large", code="body_too_large", status=413)
         case MethodNotAllowedException():
             return MethodNotAllowed(f"{path} does not take {method}", headers=error.headers)
         case NotFoundException():
