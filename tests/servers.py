@@ -105,6 +105,8 @@ class RunningServer:
             raise
         finally:
             self._reader.join(EXIT_SECONDS)
+            if self.process.stderr:
+                self.process.stderr.close()
 
 
 @contextlib.contextmanager

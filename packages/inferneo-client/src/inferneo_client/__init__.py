@@ -1,0 +1,1 @@
+"""A typed Python client for Inferneo; this release holds the package alone."""

@@ -98,7 +98,7 @@ class Engine(Protocol):
 
         Raises:
             InvalidRequest: the template refuses the conversation.
-            ContextLengthExceeded: the conversation alone fills the model's context.
+            ContextLengthExceeded: as in `render_text`.
         """
         ...
 
@@ -106,8 +106,9 @@ class Engine(Protocol):
         """Take a text, with the special tokens that the model begins a text with, or token ids.
 
         Raises:
-            InvalidRequest: a token id is not in the model's vocabulary.
-            ContextLengthExceeded: the prompt alone fills the model's context.
+            InvalidRequest: the prompt is empty, or a token id is not in the model's vocabulary.
+            ContextLengthExceeded: the prompt alone fills the model's context. An engine need not
+                count that far; its caller does.
         """
         ...
 

@@ -13,11 +13,12 @@ from typing import Any
 from msgspec import Struct
 
 from inferneo_core.chat import Message, Tool
-from inferneo_core.errors import ContextLengthExceeded, EngineUnavailable
+from inferneo_core.errors import ContextLengthExceeded, EngineUnavailable, InvalidRequest
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import EngineStartError, Prompt
 
 VOCABULARY = ["a", "stream", "of", "words", "that", "no", "model", "wrote", "only", "counted"]
+VOCABULARY_SIZE = 8192
 DEFAULT_WORDS = 32
 
 
@@ -94,14 +95,13 @@ class SimulatedEngine:
         return await self.render_text(" ".join(texts))
 
     async def render_text(self, prompt: str | Sequence[int]) -> Prompt:
-        token_ids = (
-            [zlib.crc32(word.encode()) % 8192 for word in prompt.split()] or [0]
-            if isinstance(prompt, str)
-            else prompt
-        )
-        if len(token_ids) >= self.max_model_len:
-            raise ContextLengthExceeded(f"The prompt has {len(token_ids)} tokens")
-        return Prompt(token_ids=token_ids)
+        if isinstance(prompt, str):
+            prompt = [zlib.crc32(word.encode()) % VOCABULARY_SIZE for word in prompt.split()] or [0]
+        if not prompt or max(prompt) >= VOCABULARY_SIZE:
+            raise InvalidRequest("The prompt is empty, or not of the vocabulary", param="prompt")
+        if len(prompt) >= self.max_model_len:
+            raise ContextLengthExceeded(f"The prompt has {len(prompt)} tokens")
+        return Prompt(token_ids=prompt)
 
     async def submit(
         self,

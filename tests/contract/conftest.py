@@ -1,0 +1,34 @@
+"""Receives nothing; hands on each engine, started, with the loop that it lives in."""
+
+import asyncio
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from inferneo_server.app import make_engine
+from inferneo_server.engines.base import Engine
+from inferneo_server.settings import load_settings
+
+ENGINE_ARGS = {"simulated": {"max_model_len": 1024}, "vllm": {"max_model_len": 1024}}
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[asyncio.Runner]:
+    """One event loop for all engines: an engine belongs to the loop that started it."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session", params=["simulated", "vllm"])
+def engine(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Engine]:
+    """An engine that has been started."""
+    settings = load_settings(engine=request.param, engine_args=ENGINE_ARGS[request.param])
+    with warnings.catch_warnings():
+        # Those of vLLM's and its parts' own code are not ours to mend.
+        warnings.simplefilter("ignore")
+        engine = make_engine(settings)
+        runner.run(engine.start())
+    yield engine
+    runner.run(engine.aclose())
+    assert engine.running == 0
