@@ -1,7 +1,7 @@
 """Receives deltas; hands on encoded chunks and whole answers, in the form that the route has."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 from uuid import uuid4
 
@@ -44,7 +44,7 @@ class AnswerForm(Protocol):
     def id(self) -> str: ...
 
     def opening(self, index: int) -> list[bytes]:
-        """The chunks that begin a choice, before the engine has answered."""
+        """The chunks that begin a choice, before the engine has answered. Called once for each."""
         ...
 
     def chunks(self, delta: Delta) -> list[bytes]:
@@ -72,26 +72,35 @@ def finish_reason(delta: Delta) -> FinishReason | None:
     raise ServerError(f"The engine ended the request: {reason}")
 
 
+class _Mould:
+    """A chunk whose text is left open: all else in it is encoded once, not once for each token."""
+
+    __slots__ = ("_after", "_before")
+
+    _OPEN = "\ue000"  # of the private use area, and nowhere else in a chunk
+
+    def __init__(self, chunk: Callable[[str], bytes]) -> None:
+        self._before, self._after = chunk(self._OPEN).split(encode(self._OPEN))
+
+    def fill(self, text: str) -> bytes:
+        """The chunk with this text."""
+        return self._before + encode(text) + self._after
+
+
 class ChatForm:
     """`/v1/chat/completions`: the role first, then text, then the finish reason by itself."""
 
     def __init__(self, model: str) -> None:
-        self.id = f"chatcmpl-{uuid4().hex}"
-        self._envelope: dict[str, Any] = {
-            "id": self.id,
-            "created": int(time.time()),
-            "model": model,
-        }
+        self.id, self._envelope = _envelope("chatcmpl", model)
+        self._moulds: dict[int, _Mould] = {}
 
     def opening(self, index: int) -> list[bytes]:
+        self._moulds[index] = _Mould(lambda text: self._chunk(index, ChatDelta(content=text)))
         return [self._chunk(index, ChatDelta(role="assistant", content=""))]
 
     def chunks(self, delta: Delta) -> list[bytes]:
-        reason = finish_reason(delta)
-        chunks = []
-        if delta.text:
-            chunks.append(self._chunk(delta.index, ChatDelta(content=delta.text)))
-        if reason:
+        chunks = [self._moulds[delta.index].fill(delta.text)] if delta.text else []
+        if reason := finish_reason(delta):
             chunks.append(self._chunk(delta.index, ChatDelta(), reason))
         return chunks
 
@@ -118,22 +127,21 @@ class TextForm:
     """`/v1/completions`: text, the last of it with the finish reason."""
 
     def __init__(self, model: str) -> None:
-        self.id = f"cmpl-{uuid4().hex}"
-        self._envelope: dict[str, Any] = {
-            "id": self.id,
-            "created": int(time.time()),
-            "model": model,
-        }
+        self.id, self._envelope = _envelope("cmpl", model)
+        self._moulds: dict[int, _Mould] = {}
 
     def opening(self, index: int) -> list[bytes]:
+        self._moulds[index] = _Mould(lambda text: self._chunk(index, text))
         return []
 
     def chunks(self, delta: Delta) -> list[bytes]:
-        reason = finish_reason(delta)
-        if not delta.text and reason is None:
-            return []
-        choice = CompletionChoice(index=delta.index, text=delta.text, finish_reason=reason)
-        return [encode(Completion(choices=[choice], **self._envelope))]
+        if reason := finish_reason(delta):
+            return [self._chunk(delta.index, delta.text, reason)]
+        return [self._moulds[delta.index].fill(delta.text)] if delta.text else []
+
+    def _chunk(self, index: int, text: str, reason: FinishReason | None = None) -> bytes:
+        choice = CompletionChoice(index=index, text=text, finish_reason=reason)
+        return encode(Completion(choices=[choice], **self._envelope))
 
     def usage_chunk(self, usage: Usage) -> bytes:
         return encode(Completion(choices=[], usage=usage, **self._envelope))
@@ -144,3 +152,9 @@ class TextForm:
             for index, choice in enumerate(choices)
         ]
         return encode(Completion(choices=answers, usage=usage, **self._envelope))
+
+
+def _envelope(prefix: str, model: str) -> tuple[str, dict[str, Any]]:
+    """The answer's id, and the fields that are the same in each of its chunks."""
+    answer_id = f"{prefix}-{uuid4().hex}"
+    return answer_id, {"id": answer_id, "created": int(time.time()), "model": model}

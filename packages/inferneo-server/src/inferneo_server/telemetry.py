@@ -9,6 +9,9 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Counter, Gauge, Histogram
 
+RAW_SEND = "inferneo_send"
+"""Where a request's state keeps the server's own `send`, for the many messages after the first."""
+
 CLIENT_CLOSED_REQUEST = 499  # nginx's, for a client that hung up before it had its answer
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -57,6 +60,7 @@ class Telemetry:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
+        scope.setdefault("state", {})[RAW_SEND] = send
         try:
             await self._app(scope, receive, send_with_id)
         finally:

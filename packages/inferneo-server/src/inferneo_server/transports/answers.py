@@ -10,6 +10,7 @@ from litestar.types import Receive, Scope, Send
 from inferneo_core.codec import encode
 from inferneo_core.sse import DONE, KEEP_ALIVE, encode_data
 from inferneo_server.generation import Generation
+from inferneo_server.telemetry import RAW_SEND
 from inferneo_server.transports.errors import to_api_error
 
 T = TypeVar("T")
@@ -62,6 +63,8 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS})
+        # The wrappers of `send` look at an answer's head alone; each token would pass them all.
+        send = scope["state"].get(RAW_SEND, send)
 
         async def keep_alive() -> None:
             if self._silent:
@@ -86,13 +89,8 @@ class EventStream:
                 # Before the write and not after it: a write that waits for a slow reader is no
                 # silence.
                 self._silent = False
-                await send(
-                    {
-                        "type": "http.response.body",
-                        "body": b"".join([encode_data(event) for event in events]),
-                        "more_body": True,
-                    }
-                )
+                body = b"".join([encode_data(event) for event in events])
+                await send({"type": "http.response.body", "body": body, "more_body": True})
             last = _END
         except Exception as error:
             # The status has been sent: the error is the stream's last event, and no [DONE] follows.
