@@ -4,9 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,22 +12,13 @@ import httpx
 import pytest
 
 from tests.conftest import VLLM_FLAGS
+from tests.integration.waiting import wait_until
 from tests.servers import READY_SECONDS, RunningServer, running_server
 
 BOUND_SECONDS = 30.0
 GONE_SECONDS = 5.0
 
 ENDLESS = {"prompt": "Once", "max_tokens": 1500, "ignore_eos": True, "stream": True}
-
-
-def until(condition: Callable[[], bool], seconds: float = BOUND_SECONDS) -> bool:
-    """Wait for a condition, and say whether it came about in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        threading.Event().wait(0.02)
-    return True
 
 
 def alive(pid: int) -> bool:
@@ -72,7 +61,7 @@ def open_stream(server: RunningServer, max_tokens: int) -> Iterator[Iterator[str
 def test_a_signal_lets_running_requests_finish_and_refuses_new_ones() -> None:
     with slow_server() as server, open_stream(server, max_tokens=50) as lines:
         server.process.send_signal(signal.SIGTERM)
-        assert until(lambda: status_of(server, "/ready") == 503)
+        wait_until(lambda: status_of(server, "/ready") == 503)
         refused = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x"})
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "draining"
@@ -90,7 +79,7 @@ def test_draining_has_a_limit() -> None:
 def test_a_second_signal_ends_the_server_at_once() -> None:
     with slow_server("--drain-seconds", "600") as server, open_stream(server, 1500):
         server.process.send_signal(signal.SIGINT)
-        assert until(lambda: status_of(server, "/ready") == 503)
+        wait_until(lambda: status_of(server, "/ready") == 503)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(BOUND_SECONDS) == 0
 
@@ -104,11 +93,11 @@ def test_a_signal_while_the_model_loads_ends_the_server_and_its_processes() -> N
         refused = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x"})
         assert refused.status_code == 503
         assert refused.json()["detail"].startswith("Engine not initialized")
-        assert until(lambda: bool(server.descendants()), READY_SECONDS), server.log
+        wait_until(lambda: bool(server.descendants()), seconds=READY_SECONDS)
         processes = server.descendants()
     finally:
         server.stop()
-    assert until(lambda: not any(alive(pid) for pid in processes), GONE_SECONDS)
+    wait_until(lambda: not any(alive(pid) for pid in processes), seconds=GONE_SECONDS)
     assert "Traceback" not in server.log
 
 
@@ -147,9 +136,9 @@ def test_a_killed_engine_fails_its_requests_and_is_started_again(
         os.kill(before[0], signal.SIGKILL)
         last = [line for line in lines if line][-1]
     assert '"code":"engine_unavailable"' in last
-    assert until(lambda: status_of(server, "/ready") == 503)
-    assert until(lambda: not any(alive(pid) for pid in before))
-    assert until(lambda: status_of(server, "/ready") == 200, READY_SECONDS), server.log
+    wait_until(lambda: status_of(server, "/ready") == 503)
+    wait_until(lambda: not any(alive(pid) for pid in before))
+    wait_until(lambda: status_of(server, "/ready") == 200, seconds=READY_SECONDS)
     answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x"}, timeout=60)
     assert answer.status_code == 200
 
@@ -158,4 +147,4 @@ def test_nothing_outlives_a_killed_server(mortal_server: RunningServer) -> None:
     processes = mortal_server.descendants()
     assert engine_processes(mortal_server)
     mortal_server.stop(signal.SIGKILL)
-    assert until(lambda: not any(alive(pid) for pid in processes), GONE_SECONDS)
+    wait_until(lambda: not any(alive(pid) for pid in processes), seconds=GONE_SECONDS)

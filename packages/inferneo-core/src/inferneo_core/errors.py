@@ -53,7 +53,7 @@ class ApiError(Exception):
         close_code: WebSocket close code (RFC 6455, section 7.4) where the error ends the socket.
         type: OpenAI's error type.
         code: OpenAI's error code, a string.
-        param: the field of the request at fault, in dotted form (`messages.0.role`), or None.
+        param: the field of the request at fault, as a path (`messages[0].role`), or None.
         headers: further headers of the answer.
     """
 

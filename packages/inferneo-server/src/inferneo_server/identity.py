@@ -36,7 +36,7 @@ class KeyCheck:
         Raises:
             AuthenticationFailed: it carries no key, or a wrong one.
         """
-        path = scope["path"]
+        path = scope["path"].rstrip("/") or "/"
         if self._key is None or path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX):
             return
         scheme, _, token = _header(scope, b"authorization").partition(b" ")

@@ -18,7 +18,7 @@ from inferneo_server.engines.base import EngineStartError
 from inferneo_server.identity import is_loopback
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
-from inferneo_server.transports.uvicorn import JoinedHeadProtocol
+from inferneo_server.transports.uvicorn import ServerProtocol
 
 PROGRESS_SECONDS = 5.0
 DRAIN_POLL_SECONDS = 0.05
@@ -88,7 +88,7 @@ async def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        http=JoinedHeadProtocol,
+        http=ServerProtocol,
         lifespan="off",
         proxy_headers=False,
         ws="none",

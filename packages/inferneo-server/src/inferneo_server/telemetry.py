@@ -1,9 +1,10 @@
 """Receives every request; hands on its id, one log line and the metrics."""
 
 import logging
+import random
 import re
 import time
-from uuid import uuid4
+from functools import lru_cache
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -70,8 +71,9 @@ class Telemetry:
         # Not the path itself, which anyone may choose: the labels must stay few.
         route = scope.get("path_template") or "unknown"
         method = scope["method"] if route != "unknown" else "any"  # type: ignore[typeddict-item]
-        REQUESTS.labels(route, method, status).inc()
-        REQUEST_SECONDS.labels(route).observe(seconds)
+        requests, request_seconds = _series(route, method, status)
+        requests.inc()
+        request_seconds.observe(seconds)
         if self._access_log:
             access_logger.info(
                 "%s %s %d %.1f ms %s",
@@ -83,9 +85,14 @@ class Telemetry:
             )
 
 
+@lru_cache(maxsize=1024)
+def _series(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(route, method, status), REQUEST_SECONDS.labels(route)
+
+
 def _request_id(scope: Scope) -> bytes:
     """The client's own id, where it is sound, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SOUND_ID.fullmatch(value):
             return value
-    return f"req_{uuid4().hex}".encode()
+    return b"req_%032x" % random.getrandbits(128)

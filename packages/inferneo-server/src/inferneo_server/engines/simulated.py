@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from inferneo_core.chat import Message, Tool
-from inferneo_core.errors import ContextLengthExceeded, EngineUnavailable, InvalidRequest
+from inferneo_core.errors import EngineUnavailable, InvalidRequest
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import EngineStartError, Prompt
 
@@ -39,7 +39,9 @@ class SimulatedEngine:
         first_token_seconds: silence before the first step.
         token_seconds: silence before each later step.
         words: how long an answer is, where `max_tokens` and `ignore_eos` do not say otherwise.
+        start_seconds: how long `start` takes.
         start_error: why `start` fails; it does not, where this is None.
+        fail_after_tokens: tokens of a choice after which its request fails; None never does.
     """
 
     def __init__(
@@ -49,12 +51,16 @@ class SimulatedEngine:
         first_token_seconds: float = 0.0,
         token_seconds: float = 0.0,
         words: int = DEFAULT_WORDS,
+        start_seconds: float = 0.0,
         start_error: str | None = None,
+        fail_after_tokens: int | None = None,
     ) -> None:
         self.max_model_len = max_model_len
         self.first_token_seconds = first_token_seconds
         self.token_seconds = token_seconds
         self.words = words
+        self.fail_after_tokens = fail_after_tokens
+        self._start_seconds = start_seconds
         self._start_error = start_error
         self._failure: asyncio.Future[str] | None = None
         self._streams: set[SimulatedStream] = set()
@@ -64,6 +70,7 @@ class SimulatedEngine:
         return sum(stream.unfinished for stream in self._streams)
 
     async def start(self) -> None:
+        await asyncio.sleep(self._start_seconds)
         if self._start_error:
             raise EngineStartError(self._start_error)
         self._failure = asyncio.get_running_loop().create_future()
@@ -99,8 +106,6 @@ class SimulatedEngine:
             prompt = [zlib.crc32(word.encode()) % VOCABULARY_SIZE for word in prompt.split()] or [0]
         if not prompt or max(prompt) >= VOCABULARY_SIZE:
             raise InvalidRequest("The prompt is empty, or not of the vocabulary", param="prompt")
-        if len(prompt) >= self.max_model_len:
-            raise ContextLengthExceeded(f"The prompt has {len(prompt)} tokens")
         return Prompt(token_ids=prompt)
 
     async def submit(
@@ -171,6 +176,9 @@ class SimulatedStream:
         step = 1 if self._streamed else self._length
         await self._pause(step)
         first, self._written = self._written, self._written + step
+        if self._engine.fail_after_tokens is not None and first >= self._engine.fail_after_tokens:
+            await self.aclose()
+            raise EngineUnavailable("The engine has died")
         last = self._written >= self._length
         if last:
             self._engine.forget(self)

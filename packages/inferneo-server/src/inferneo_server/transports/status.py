@@ -4,13 +4,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from litestar import Response, get
+from litestar import HttpMethod, Response, get, route
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from inferneo_server.transports.requests import ApiRequest
 
 VERSION = version("inferneo-server")
+
+# Some load balancers probe by HEAD.
+PROBES = [HttpMethod.GET, HttpMethod.HEAD]
 
 
 class Welcome(Struct, frozen=True, kw_only=True):
@@ -47,7 +50,7 @@ async def welcome(request: ApiRequest) -> Welcome:
     )
 
 
-@get("/health", tags=["Server"])
+@route("/health", http_method=PROBES, tags=["Server"])
 async def health(request: ApiRequest) -> Health:
     """Say that the process is alive; `/ready` tells whether it takes requests."""
     registry = request.service.registry
@@ -62,7 +65,7 @@ async def health(request: ApiRequest) -> Health:
     )
 
 
-@get("/ready", tags=["Server"])
+@route("/ready", http_method=PROBES, tags=["Server"])
 async def ready(request: ApiRequest) -> Response[Readiness]:
     """Say whether the server takes requests: 200 or 503."""
     service = request.service
