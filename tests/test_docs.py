@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from write_configuration import page
 
 from inferneo_server.settings import Settings
 from tests.servers import RunningServer
-from tools.write_configuration import page
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

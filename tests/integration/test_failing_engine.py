@@ -47,7 +47,7 @@ def test_an_answer_that_fails_is_a_503_that_says_when_to_come_back() -> None:
 
 
 def test_the_sdk_raises_in_the_middle_of_a_stream_that_fails(failing_server: RunningServer) -> None:
-    seen = []
+    seen: list[str] = []
     with openai.OpenAI(base_url=f"{failing_server.url}/v1", api_key="none") as client:
         stream = client.completions.create(model="inferneo-tiny", prompt="x", stream=True)
         with pytest.raises(openai.APIError, match="engine"):

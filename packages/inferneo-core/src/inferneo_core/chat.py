@@ -13,9 +13,10 @@ from inferneo_core.usage import Usage
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-class TextPart(Struct, frozen=True, kw_only=True, tag_field="type", tag="text"):
+class TextPart(Struct, frozen=True, kw_only=True):
     """A piece of text in a message."""
 
+    type: Literal["text"]
     text: str
 
 

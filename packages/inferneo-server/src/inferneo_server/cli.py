@@ -53,6 +53,7 @@ def _serve(settings: Settings) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="inferneo-server",
+        allow_abbrev=False,
         description="An OpenAI-compatible inference server over vLLM.",
     )
     parser.add_argument("--version", action="version", version=version("inferneo-server"))
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"Each flag is also an environment variable ({ENV_PREFIX}PORT for --port) and a "
         "line of the file (port: 8000). A flag wins over the environment, that over the file.",
         argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
     )
     serve.add_argument("--config", metavar="FILE", help="YAML file with settings")
     for name, field in Settings.model_fields.items():
@@ -101,10 +103,13 @@ class _KeyValues(argparse.Action):
         import yaml
 
         key, equals, value = values.partition("=")
-        if values.startswith("{"):
-            pairs = yaml.safe_load(values)
-        elif equals:
-            pairs = {key.replace("-", "_"): yaml.safe_load(value)}
-        else:
+        try:
+            if values.startswith("{"):
+                pairs = yaml.safe_load(values)
+            elif equals:
+                pairs = {key.replace("-", "_"): yaml.safe_load(value)}
+            else:
+                raise ValueError
+        except (ValueError, yaml.YAMLError):
             parser.error(f"{option_string} takes key=value or a JSON object, not {values!r}")
         setattr(namespace, self.dest, getattr(namespace, self.dest, {}) | pairs)

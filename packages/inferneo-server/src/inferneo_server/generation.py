@@ -4,9 +4,9 @@ import time
 from collections.abc import AsyncIterator
 
 from inferneo_core.usage import PromptTokensDetails, Usage
-from inferneo_server import telemetry
 from inferneo_server.answers import AnswerForm, Choice, finish_reason
 from inferneo_server.engines.base import DeltaStream
+from inferneo_server.metrics import COMPLETION_TOKENS, FIRST_TOKEN_SECONDS, PROMPT_TOKENS
 
 
 class Generation:
@@ -53,7 +53,7 @@ class Generation:
         yield [event for index in range(self._choices) for event in form.opening(index)]
         async for deltas in self._stream:
             if not self.completion_tokens:
-                telemetry.FIRST_TOKEN_SECONDS.observe(time.perf_counter() - self._began)
+                FIRST_TOKEN_SECONDS.observe(time.perf_counter() - self._began)
             events = []
             for delta in deltas:
                 self.completion_tokens += len(delta.token_ids)
@@ -92,6 +92,6 @@ class Generation:
         """Abort what the engine still does for it. Idempotent."""
         if not self._closed:
             self._closed = True
-            telemetry.PROMPT_TOKENS.inc(self.prompt_tokens)
-            telemetry.COMPLETION_TOKENS.inc(self.completion_tokens)
+            PROMPT_TOKENS.inc(self.prompt_tokens)
+            COMPLETION_TOKENS.inc(self.completion_tokens)
             await self._stream.aclose()

@@ -14,7 +14,6 @@ import uvicorn
 from pydantic import SecretStr
 
 from inferneo_server.app import make_app, make_service
-from inferneo_server.engines.base import EngineStartError
 from inferneo_server.identity import is_loopback
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
@@ -64,6 +63,10 @@ class DrainingServer(uvicorn.Server):
         logger.info("Draining: running requests have %g s", self._drain_seconds)
         self._drain = asyncio.ensure_future(self._exit_when_idle())
 
+    def exit_without_models(self, models: asyncio.Task[None]) -> None:
+        """The registry's task has ended: there is nothing left to serve."""
+        self.should_exit = True
+
     async def _exit_when_idle(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain_seconds):
@@ -97,7 +100,7 @@ async def serve(settings: Settings) -> None:
     server = DrainingServer(config, service, settings.drain_seconds)
     models = asyncio.create_task(service.registry.run())
     progress = asyncio.create_task(_tell_progress(settings, server, service))
-    models.add_done_callback(lambda _: server.handle_exit(signal.SIGTERM, None))
+    models.add_done_callback(server.exit_without_models)
     try:
         await server.serve()
     finally:
@@ -105,7 +108,7 @@ async def serve(settings: Settings) -> None:
         failure = models.exception() if models.done() and not models.cancelled() else None
         models.cancel()
         await asyncio.gather(models, progress, return_exceptions=True)
-    if isinstance(failure, EngineStartError):
+    if failure is not None:
         raise failure
 
 

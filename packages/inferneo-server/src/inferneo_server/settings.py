@@ -4,17 +4,21 @@ The only reader of the environment. A flag wins over the environment, that over 
 """
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as SourceError
 
 EMBEDDED_MODEL = "inferneo-tiny"
 ENV_PREFIX = "INFERNEO_"
@@ -68,7 +72,7 @@ class Settings(BaseSettings):
         assert isinstance(init_settings, InitSettingsSource)
         config = init_settings.init_kwargs.pop("config", None)
         file = InitSettingsSource(settings_cls, _read_file(Path(config)) if config else {})
-        return init_settings, env_settings, file
+        return init_settings, _Environment(settings_cls), file
 
     @property
     def model_name(self) -> str:
@@ -83,7 +87,21 @@ class Settings(BaseSettings):
         """Where the engine loads the model from: a Hugging Face id or a path."""
         if self.model == EMBEDDED_MODEL:
             return str(Path(__file__).parent / "embedded" / EMBEDDED_MODEL)
-        return self.model
+        path = Path(self.model).expanduser()
+        return str(path) if path.is_dir() else self.model
+
+
+class _Environment(EnvSettingsSource):
+    """Variables, of which one inside a setting (`A__B`) means what its text means in the file."""
+
+    def explode_env_vars(
+        self, field_name: str, field: FieldInfo, env_vars: Mapping[str, str | None]
+    ) -> dict[str, Any]:
+        values = super().explode_env_vars(field_name, field, env_vars)
+        return {
+            name: _read_yaml(value) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
 
 
 class SettingsError(Exception):
@@ -102,6 +120,8 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
     """
     try:
         return Settings(config=config, **flags)  # type: ignore[call-arg]
+    except SourceError as error:
+        raise SettingsError(f"environment: {error}") from None
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
 
@@ -118,9 +138,18 @@ def _read_file(path: Path) -> dict[str, Any]:
     """Read a YAML file; what stands under `server:` counts as if it stood at the top."""
     try:
         values = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"config: {path} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise SettingsError(f"config: {path} must hold names and values")
-    server = values.pop("server", None) or {}
+    server = (values.pop("server", None) or {}) if isinstance(values, dict) else {}
+    for table in (values, server):
+        if not isinstance(table, dict) or not all(isinstance(name, str) for name in table):
+            raise SettingsError(f"config: {path} must hold names and values")
     return {**server, **values}
+
+
+def _read_yaml(text: str) -> Any:
+    """A value as YAML reads it; text that is no YAML is text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text

@@ -1,35 +1,21 @@
-"""Receives every request; hands on its id, one log line and the metrics."""
+"""Receives every request; hands it on with an id, counts it and writes its log line."""
 
 import logging
 import random
 import re
 import time
-from functools import lru_cache
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from prometheus_client import Counter, Gauge, Histogram
+
+from inferneo_server.metrics import series
 
 RAW_SEND = "inferneo_send"
 """Where a request's state keeps the server's own `send`, for the many messages after the first."""
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's, for a client that hung up before it had its answer
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _SOUND_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-
-REQUESTS = Counter("inferneo_requests", "Requests answered", ["route", "method", "status"])
-REQUEST_SECONDS = Histogram(
-    "inferneo_request_seconds", "Time to the end of an answer", ["route"], buckets=_SECONDS
-)
-FIRST_TOKEN_SECONDS = Histogram(
-    "inferneo_first_token_seconds",
-    "Time from a request's submission to its first streamed token",
-    buckets=_SECONDS,
-)
-PROMPT_TOKENS = Counter("inferneo_prompt_tokens", "Tokens read")
-COMPLETION_TOKENS = Counter("inferneo_completion_tokens", "Tokens written")
-CHOICES_RUNNING = Gauge("inferneo_choices_running", "Choices that the engine works on or queues")
 
 access_logger = logging.getLogger("inferneo_server.access")
 
@@ -71,7 +57,7 @@ class Telemetry:
         # Not the path itself, which anyone may choose: the labels must stay few.
         route = scope.get("path_template") or "unknown"
         method = scope["method"] if route != "unknown" else "any"  # type: ignore[typeddict-item]
-        requests, request_seconds = _series(route, method, status)
+        requests, request_seconds = series(route, method, status)
         requests.inc()
         request_seconds.observe(seconds)
         if self._access_log:
@@ -83,11 +69,6 @@ class Telemetry:
                 seconds * 1000,
                 request_id.decode(),
             )
-
-
-@lru_cache(maxsize=1024)
-def _series(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
-    return REQUESTS.labels(route, method, status), REQUEST_SECONDS.labels(route)
 
 
 def _request_id(scope: Scope) -> bytes:

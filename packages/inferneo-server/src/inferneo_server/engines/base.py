@@ -38,6 +38,7 @@ class Delta(Protocol):
 
 class DeltaStream(Protocol):
     """The deltas of one prompt, those of one engine step together; it ends with the last choice.
+    A step has one delta at least.
 
     Attributes:
         cached_tokens: tokens of the prompt that were found in the prefix cache; known from the

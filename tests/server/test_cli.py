@@ -1,0 +1,161 @@
+"""Proves what the command line takes and how it ends, run as a program of its own."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inferneo_server import Settings
+from inferneo_server.cli import _parser
+from inferneo_server.settings import ENV_PREFIX
+
+END_SECONDS = 60.0  # a start, and an end, on a busy machine
+SIMULATED = ("--engine", "simulated", "--port", "0")
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end, with no settings but the given ones."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "inferneo_server", *arguments],
+        env={**inherited, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=END_SECONDS,
+    )
+
+
+def complaint(*arguments: str, **environment: str) -> str:
+    """What the program says last, when it ends because something is wrong."""
+    done = run(*arguments, **environment)
+    assert done.returncode != 0, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def gathered(*flags: str) -> Any:
+    arguments = [part for flag in flags for part in ("--engine-args", flag)]
+    return _parser().parse_args(["serve", *arguments]).engine_args
+
+
+def test_help_names_the_command_and_the_version() -> None:
+    done = run("--help")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "serve" in done.stdout
+    assert "--version" in done.stdout
+
+
+def test_help_of_serve_lists_each_setting_with_its_meaning() -> None:
+    done = run("serve", "--help")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    told = " ".join(done.stdout.split())
+    for name, field in Settings.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in told
+        assert str(field.description) in told
+    assert "--config" in told
+
+
+def test_help_never_shows_a_key_of_the_environment() -> None:
+    assert "very-secret" not in run("serve", "--help", INFERNEO_API_KEY="very-secret").stdout
+
+
+def test_the_version_is_told_alone() -> None:
+    done = run("--version")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", done.stdout)
+
+
+def test_serve_may_be_left_out() -> None:
+    told = complaint("serve", "--port", "x")
+
+    assert told.startswith("inferneo-server: port: ")
+    assert complaint("--port", "x") == told
+    assert complaint(INFERNEO_PORT="x") == told
+
+
+@pytest.mark.parametrize(
+    ("flags", "engine_args"),
+    [
+        (["max_num_seqs=8"], {"max_num_seqs": 8}),
+        (["max-num-seqs=8", "dtype=float32"], {"max_num_seqs": 8, "dtype": "float32"}),
+        (["a=1", "a=2"], {"a": 2}),
+        (["a=true", "b=0.5", "c=", "d=[1, x]"], {"a": True, "b": 0.5, "c": None, "d": [1, "x"]}),
+        (["a=b=c"], {"a": "b=c"}),
+        (['{"a": 1, "b": {"c": null}}'], {"a": 1, "b": {"c": None}}),
+        (['{"a": 1, "b": 1}', "b=2", '{"c": 3}'], {"a": 1, "b": 2, "c": 3}),
+        (['a={"b": 1}'], {"a": {"b": 1}}),
+    ],
+)
+def test_arguments_of_the_engine_are_gathered_from_all_their_flags(
+    flags: list[str], engine_args: dict[str, Any]
+) -> None:
+    assert gathered(*flags) == engine_args
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--prot", "1"), "--prot"),
+        (("serve", "extra"), "extra"),
+        (("--engine", "tensorrt"), "--engine"),
+        (("--port", "x"), "port: "),
+        (("--port", "70000"), "port: "),
+        (("--engine-args", "max_num_seqs"), "max_num_seqs"),
+        (("--keep-alive-seconds", "0"), "keep_alive_seconds: "),
+        (("--config", "/nowhere.yaml"), "/nowhere.yaml"),
+        (("--config", "/"), "config: "),
+    ],
+)
+def test_a_wrong_argument_ends_the_program_with_a_line_that_names_it(
+    arguments: tuple[str, ...], told: str
+) -> None:
+    last = complaint(*arguments)
+
+    assert last.startswith("inferneo-server")
+    assert told in last
+
+
+@pytest.mark.parametrize("value", ["{bad", "a=[1"])
+def test_malformed_arguments_of_the_engine_are_refused_without_a_traceback(value: str) -> None:
+    assert "--engine-args" in complaint("--engine-args", value)
+
+
+def test_a_setting_that_is_wrong_in_the_file_is_named_with_what_was_meant(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("server:\n  modle: a")
+
+    assert complaint("--config", str(config)) == (
+        "inferneo-server: modle: there is no such setting; did you mean model?"
+    )
+
+
+def test_a_busy_port_ends_the_program_with_a_line_that_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        done = run("--engine", "simulated", "--port", port)
+
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    (told,) = [line for line in done.stderr.splitlines() if "already in use" in line]
+    assert port in told
+
+
+def test_an_engine_that_cannot_start_ends_the_program_with_its_reason() -> None:
+    last = complaint(*SIMULATED, "--engine-args", "start_error=no such weights")
+
+    assert last == "inferneo-server: inferneo-tiny cannot be served: no such weights"
+
+
+def test_an_argument_that_the_engine_does_not_know_ends_the_program_with_its_name() -> None:
+    assert "nonsense" in complaint(*SIMULATED, "--engine-args", "nonsense=1")
