@@ -33,6 +33,8 @@ ENGINE_ARGS: Final[EngineArgs] = {
     "enable_prefix_caching": True,
     "generation_config": "vllm",
     "seed": 0,
+    # The engine's own statistics cost the API process of each the same, and would hide the rest.
+    "disable_log_stats": True,
 }
 
 _ENVIRONMENT: Final = {

@@ -1,9 +1,8 @@
 """Receives a Generation; hands on its answer over HTTP, in one piece or as server-sent events."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from litestar.types import Receive, Scope, Send
 
@@ -103,7 +102,7 @@ async def _send_body(send: Send, body: bytes) -> None:
 
 
 async def _while_connected(
-    work: Awaitable[T],
+    work: Coroutine[Any, Any, T],
     receive: Receive,
     *,
     tick: Callable[[], Awaitable[None]] | None = None,
@@ -111,13 +110,13 @@ async def _while_connected(
 ) -> T:
     """Do the work, and cancel it as soon as the client hangs up.
 
-    One task beside the work, for all of a request: it waits for the client's end, and ticks.
+    The work gets a task of its own: each token resumes all the coroutines of its task, and those
+    that brought the request here are a dozen. Another task waits for the client's end, and ticks.
 
     Raises:
         ClientDisconnected: the client hung up first.
     """
-    worker = asyncio.current_task()
-    assert worker is not None
+    worker = asyncio.create_task(work)
     hung_up = False
 
     async def watch() -> None:
@@ -137,12 +136,11 @@ async def _while_connected(
 
     watcher = asyncio.create_task(watch())
     try:
-        return await work
+        # Where this task is cancelled, the worker is, and is waited for.
+        return await worker
     except asyncio.CancelledError:
-        if not hung_up or worker.uncancel():
-            raise
-        raise ClientDisconnected from None
+        if hung_up:
+            raise ClientDisconnected from None
+        raise
     finally:
         watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
