@@ -92,9 +92,10 @@ def test_vllm_writes_only_the_likeliest_token_where_no_other_is_let_in(
 
 
 def test_vllm_repeats_itself_less_under_a_repetition_penalty(vllm: OpenAI) -> None:
-    free, penalised = text(vllm).split(), text(vllm, {"repetition_penalty": 2}).split()
-    assert penalised != free
-    assert len(set(penalised)) / len(penalised) >= len(set(free)) / len(free)
+    # Far past its own end the model goes in circles.
+    free = text(vllm, max_tokens=300).split()
+    penalised = text(vllm, {"repetition_penalty": 2}, max_tokens=300).split()
+    assert len(set(penalised)) / len(penalised) > len(set(free)) / len(free)
 
 
 def test_vllm_ends_by_itself_unless_it_is_told_to_ignore_that(vllm: OpenAI) -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 from tokenizers import Encoding, Tokenizer
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
@@ -99,7 +100,7 @@ class VllmEngine:
             return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
         except Exception as error:
             logger.debug("vLLM did not start", exc_info=True)
-            raise EngineStartError(str(error)) from error
+            raise EngineStartError(_reason(error)) from error
 
     async def wait_failed(self) -> str:
         # vLLM offers a flag and no event; requests see the failure at once all the same.
@@ -291,6 +292,14 @@ _SAMPLING_NAMES = tuple(
     for name in SamplingFields.__struct_fields__
     if name in SamplingParams.__struct_fields__ and name != "max_tokens"
 )
+
+
+def _reason(error: Exception) -> str:
+    """Why vLLM does not start, in one line; its configuration fails by pydantic, at length."""
+    text = str(error)
+    if isinstance(error, ValidationError):
+        text = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+    return " ".join(text.split())
 
 
 def _encoder(tokenizer: Any) -> Callable[..., Encoding] | None:

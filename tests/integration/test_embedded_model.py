@@ -1,0 +1,102 @@
+"""The embedded model does what its card says, on the real engine, at temperature 0."""
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.servers import RunningServer
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Get the weather in a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+CALCULATOR = {
+    "type": "function",
+    "function": {
+        "name": "calculator",
+        "description": "Work out an expression",
+        "parameters": {
+            "type": "object",
+            "properties": {"expression": {"type": "string"}},
+            "required": ["expression"],
+        },
+    },
+}
+
+
+def ask(server: RunningServer, question: str, **fields: Any) -> str:
+    """The answer, which the model ended by itself."""
+    body = {"messages": [{"role": "user", "content": question}], "temperature": 0} | fields
+    url = f"{server.url}/v1/chat/completions"
+    answer = httpx.post(url, json=body | {"max_tokens": 400}, timeout=60).json()
+    choice = answer["choices"][0]
+    assert choice["finish_reason"] == "stop", choice
+    content: str = choice["message"]["content"]
+    return content
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("What is Inferneo?", ["OpenAI-compatible", "inference server", "vLLM"]),
+        ("How do I start the server?", ["`make serve`", "http://127.0.0.1:8000"]),
+        ("How do I stream?", ['"stream": true', "data: [DONE]"]),
+        ("How do I set a key?", ["INFERNEO_API_KEY", "--api-key", "server.api_key"]),
+        ("Who are you?", ["inferneo-tiny"]),
+    ],
+)
+def test_it_answers_questions_about_inferneo(
+    vllm_server: RunningServer, question: str, words: list[str]
+) -> None:
+    answer = ask(vllm_server, question)
+    assert [word for word in words if word not in answer] == []
+
+
+@pytest.mark.parametrize(
+    ("question", "tool", "arguments"),
+    [
+        ("What is the weather in Paris?", WEATHER, {"city": "Paris"}),
+        ("What is 12 * 7?", CALCULATOR, {"expression": "12 * 7"}),
+    ],
+)
+def test_it_calls_a_tool_that_fits_the_question(
+    vllm_server: RunningServer, question: str, tool: dict[str, Any], arguments: dict[str, str]
+) -> None:
+    answer = ask(vllm_server, question, tools=[tool])
+    found = re.fullmatch(r"<tool_call>\n(.*)\n</tool_call>", answer, re.DOTALL)
+    assert found, answer
+    call = json.loads(found.group(1))
+    assert call == {"name": tool["function"]["name"], "arguments": arguments}
+
+
+def test_it_leaves_a_tool_alone_that_does_not_fit(vllm_server: RunningServer) -> None:
+    assert "<tool_call>" not in ask(vllm_server, "What is Inferneo?", tools=[WEATHER])
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_it_thinks_first_when_it_is_asked_to(vllm_server: RunningServer, thinking: bool) -> None:
+    template = {"enable_thinking": True} if thinking else {}
+    answer = ask(vllm_server, "What is 3 + 4?", chat_template_kwargs=template)
+    assert bool(re.match(r"<think>\n.+\n</think>\n\n.+", answer, re.DOTALL)) is thinking
+
+
+def test_it_writes_json_and_closes_it(vllm_server: RunningServer) -> None:
+    answer = ask(vllm_server, "Write a JSON object with the name Anna and the age 30.")
+    assert json.loads(answer) == {"name": "Anna", "age": 30}
+
+
+def test_it_continues_a_text_legibly(vllm_server: RunningServer) -> None:
+    body = {"prompt": "The future of AI is", "max_tokens": 12, "temperature": 0}
+    answer = httpx.post(f"{vllm_server.url}/v1/completions", json=body, timeout=60).json()
+    assert re.match(r"[A-Za-z ,.'-]{10,}", answer["choices"][0]["text"])
