@@ -17,6 +17,7 @@ from tests.servers import READY_SECONDS, RunningServer, running_server
 
 BOUND_SECONDS = 30.0
 GONE_SECONDS = 5.0
+ENGINE_TEST_SECONDS = 2 * READY_SECONDS
 
 ENDLESS = {"prompt": "Once", "max_tokens": 1500, "ignore_eos": True, "stream": True}
 
@@ -84,6 +85,7 @@ def test_a_second_signal_ends_the_server_at_once() -> None:
         assert server.process.wait(BOUND_SECONDS) == 0
 
 
+@pytest.mark.timeout(ENGINE_TEST_SECONDS)
 def test_a_signal_while_the_model_loads_ends_the_server_and_its_processes() -> None:
     server = RunningServer(*VLLM_FLAGS)
     try:
@@ -101,6 +103,7 @@ def test_a_signal_while_the_model_loads_ends_the_server_and_its_processes() -> N
     assert "Traceback" not in server.log
 
 
+@pytest.mark.timeout(ENGINE_TEST_SECONDS)
 def test_a_model_that_is_not_there_ends_the_server_with_the_reason(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "inferneo_server", "--port", "0", "--model", str(tmp_path)],
@@ -127,6 +130,7 @@ def engine_processes(server: RunningServer) -> list[int]:
     ]
 
 
+@pytest.mark.timeout(ENGINE_TEST_SECONDS)
 def test_a_killed_engine_fails_its_requests_and_is_started_again(
     mortal_server: RunningServer,
 ) -> None:
