@@ -36,13 +36,12 @@ def _serve(settings: Settings) -> None:
     from inferneo_server.engines.base import EngineStartError
     from inferneo_server.server import serve
 
-    # What no line of ours shows need not be gathered (logging HOWTO, "Optimization").
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    # Of what others log, warnings; the level is for our own lines.
     logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
+    for name in ("inferneo_server", "uvicorn"):
+        logging.getLogger(name).setLevel(settings.log_level.upper())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
