@@ -100,3 +100,8 @@ def test_it_continues_a_text_legibly(vllm_server: RunningServer) -> None:
     body = {"prompt": "The future of AI is", "max_tokens": 12, "temperature": 0}
     answer = httpx.post(f"{vllm_server.url}/v1/completions", json=body, timeout=60).json()
     assert re.match(r"[A-Za-z ,.'-]{10,}", answer["choices"][0]["text"])
+
+
+def test_its_start_is_told_without_a_traceback(vllm_server: RunningServer) -> None:
+    assert "Inferneo serves inferneo-tiny at" in vllm_server.log
+    assert [word for word in ("Traceback", "Logging error") if word in vllm_server.log] == []
