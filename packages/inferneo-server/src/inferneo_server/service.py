@@ -1,6 +1,5 @@
 """Receives decoded requests; hands on a Generation that the engine already works on."""
 
-import asyncio
 from collections.abc import Sequence
 
 from inferneo_core.chat import ChatCompletionRequest
@@ -8,8 +7,8 @@ from inferneo_core.completions import DEFAULT_MAX_TOKENS, CompletionRequest
 from inferneo_core.errors import ContextLengthExceeded, Draining, InvalidRequest
 from inferneo_core.sampling import MAX_CHOICES, SamplingFields
 from inferneo_server.answers import AnswerForm, ChatForm, TextForm
-from inferneo_server.engines.base import DeltaStream, Engine, Prompt
-from inferneo_server.engines.joined import JoinedStream
+from inferneo_server.engines.base import Engine, Prompt
+from inferneo_server.engines.joined import submit_all
 from inferneo_server.generation import Generation
 from inferneo_server.registry import Registry
 
@@ -75,24 +74,22 @@ class Service:
         max_tokens: int | None,
     ) -> Generation:
         choices = request.n or 1
-        streams: list[DeltaStream] = []
-        try:
-            for number, prompt in enumerate(prompts):
-                stream = await engine.submit(
+        stream = await submit_all(
+            (
+                engine.submit(
                     f"{form.id}-{number}",
                     prompt,
                     request,
                     max_tokens=max_tokens or engine.max_model_len - len(prompt.token_ids),
                     streamed=bool(request.stream),
                 )
-                streams.append(stream)
-        except BaseException:
-            # Refused or cancelled half-way: nothing may go on running unread.
-            await asyncio.gather(*(stream.aclose() for stream in streams))
-            raise
+                for number, prompt in enumerate(prompts)
+            ),
+            choices,
+        )
         return Generation(
             form,
-            streams[0] if len(streams) == 1 else JoinedStream(streams, choices),
+            stream,
             choices=len(prompts) * choices,
             prompt_tokens=sum(len(prompt.token_ids) for prompt in prompts),
             include_usage=bool(request.stream_options and request.stream_options.include_usage),

@@ -1,9 +1,26 @@
 """Receives the deltas of several prompts; hands them on as one stream."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 from inferneo_server.engines.base import Delta, DeltaStream
+
+
+async def submit_all(submissions: Iterable[Awaitable[DeltaStream]], choices: int) -> DeltaStream:
+    """Submit one after another and join the streams, each of which has so many choices.
+
+    Where one is refused, or the caller is cancelled half-way, those before it are closed: nothing
+    may go on running unread.
+    """
+    streams: list[DeltaStream] = []
+    try:
+        for submission in submissions:
+            # Not extended at once: what has been submitted must be known when a later one fails.
+            streams.append(await submission)  # noqa: PERF401
+    except BaseException:
+        await asyncio.gather(*(stream.aclose() for stream in streams))
+        raise
+    return streams[0] if len(streams) == 1 else JoinedStream(streams, choices)
 
 
 class ShiftedDelta:

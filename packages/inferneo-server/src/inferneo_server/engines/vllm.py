@@ -37,7 +37,7 @@ from inferneo_core.errors import (
 )
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import Delta, DeltaStream, EngineStartError, Prompt
-from inferneo_server.engines.joined import JoinedStream
+from inferneo_server.engines.joined import submit_all
 
 # Up to here it costs less to tokenise in the event loop than to hop to a thread and back.
 INLINE_CHARACTERS = 20_000
@@ -114,7 +114,7 @@ class VllmEngine:
         tools: Sequence[Tool] | None,
         template_kwargs: dict[str, Any] | None,
     ) -> Prompt:
-        arguments = {"add_generation_prompt": True, "tokenize": False} | (template_kwargs or {})
+        arguments = {"add_generation_prompt": True} | (template_kwargs or {}) | {"tokenize": False}
         if tools:
             arguments["tools"] = msgspec.to_builtins(tools)
         params = ChatParams(chat_template_kwargs=arguments)
@@ -159,13 +159,13 @@ class VllmEngine:
         if choices > 1 and sampling.temperature == 0:
             # OpenAI gives n equal choices here, vLLM refuses: ask n times for one.
             one = msgspec.structs.replace(sampling, n=1)
-            streams: list[DeltaStream] = []
-            for number in range(choices):
-                stream = await self._submit(
+            submissions = (
+                self._submit(
                     f"{request_id}-{number}", prompt, one, max_tokens=max_tokens, streamed=streamed
                 )
-                streams.append(stream)
-            return JoinedStream(streams, 1)
+                for number in range(choices)
+            )
+            return await submit_all(submissions, 1)
         return await self._submit(
             request_id, prompt, sampling, max_tokens=max_tokens, streamed=streamed
         )
