@@ -8,9 +8,9 @@ from typing import Any
 
 from inferneo_server.engines.base import Delta, Engine
 from inferneo_server.engines.simulated import SimulatedDelta
-from inferneo_server.generation import Generation
 from inferneo_server.registry import Registry
 from inferneo_server.service import Service
+from inferneo_server.streams import Reader
 
 MODEL = "words"
 BOUND_SECONDS = 20.0
@@ -30,25 +30,34 @@ async def ready_service(engine: Engine) -> AsyncIterator[Service]:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def read_answer(generation: Generation) -> Any:
+async def read_answer(reader: Reader) -> Any:
     """The whole answer, as JSON is read."""
     try:
-        return json.loads(await generation.answer())
+        return json.loads(await reader.answer())
     finally:
-        await generation.aclose()
+        await reader.aclose()
 
 
-async def read_steps(generation: Generation) -> list[list[Any]]:
-    """All events, those of a step together."""
+async def read_steps(reader: Reader) -> list[list[Any]]:
+    """All events, those of a step together.
+
+    Raises:
+        ApiError: the generation failed.
+    """
+    steps = []
     try:
-        return [[json.loads(event) for event in step] async for step in generation.events()]
+        while events := await reader.read():
+            steps.append([json.loads(event) for event in events])
+        if reader.generation.error is not None:
+            raise reader.generation.error
+        return steps
     finally:
-        await generation.aclose()
+        await reader.aclose()
 
 
-async def read_events(generation: Generation) -> list[Any]:
+async def read_events(reader: Reader) -> list[Any]:
     """All events, one after another."""
-    return [event for step in await read_steps(generation) for event in step]
+    return [event for step in await read_steps(reader) for event in step]
 
 
 def delta(text: str, *, index: int = 0, reason: str | None = None) -> SimulatedDelta:

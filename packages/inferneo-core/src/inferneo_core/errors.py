@@ -8,12 +8,19 @@ ApiError
 │   ├── ContextLengthExceeded   400
 │   ├── AuthenticationFailed    401
 │   ├── NotFound                404
-│   │   └── ModelNotFound       404
-│   └── MethodNotAllowed        405
+│   │   ├── ModelNotFound       404
+│   │   ├── StreamNotFound      404
+│   │   └── RequestNotFound     404
+│   ├── MethodNotAllowed        405
+│   ├── Conflict                409
+│   ├── EventsDropped           410
+│   ├── TooManyRequests         429
+│   └── Cancelled               499
 └── ServerError             the same request may succeed later
     ├── EngineUnavailable       503
     ├── Overloaded              503
-    └── Draining                503
+    ├── Draining                503
+    └── DeadlineExceeded        504
 """
 
 from typing import Any, ClassVar
@@ -133,11 +140,61 @@ class ModelNotFound(NotFound):
         super().__init__(f"The model '{model}' does not exist. Served here: {names}", param="model")
 
 
+class StreamNotFound(NotFound):
+    """No generation of that id can be read: unknown, expired, evicted, or of another key."""
+
+    code = "stream_not_found"
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(
+            f"There is no stream '{stream_id}': it never was, its time is over, or it belongs to "
+            "another key"
+        )
+
+
+class RequestNotFound(NotFound):
+    """No request of that id runs on this socket."""
+
+    code = "request_not_found"
+
+
 class MethodNotAllowed(RequestError):
     """The route is there, and does not take this method."""
 
     status = 405
     code = "method_not_allowed"
+
+
+class Conflict(RequestError):
+    """The request contradicts an earlier one: its idempotency key, or its request id, is in use."""
+
+    status = 409
+    code = "conflict"
+
+
+class EventsDropped(RequestError):
+    """The events that a reader wants next are no longer in the log of its generation."""
+
+    status = 410
+    code = "stream_truncated"
+
+
+class TooManyRequests(RequestError):
+    """More at once than is allowed."""
+
+    status = 429
+    close_code = 1013
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, retry_after: float = 1) -> None:
+        super().__init__(message, headers=retry_headers(retry_after))
+
+
+class Cancelled(RequestError):
+    """Somebody ended the generation before its end. The status is nginx's."""
+
+    status = 499
+    code = "cancelled"
 
 
 class ServerError(ApiError):
@@ -175,6 +232,16 @@ class Draining(ServerError):
 
     def __init__(self) -> None:
         super().__init__("The server is shutting down", headers=retry_headers(1))
+
+
+class DeadlineExceeded(ServerError):
+    """The time that the request allowed is over."""
+
+    status = 504
+    code = "deadline_exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("The answer was not done within the time that the request allowed")
 
 
 def retry_headers(seconds: float) -> dict[str, str]:

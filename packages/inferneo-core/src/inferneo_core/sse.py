@@ -36,6 +36,11 @@ def encode_data(payload: bytes) -> bytes:
     return b"data: " + payload + b"\n\n"
 
 
+def encode_numbered(stream_id: bytes, number: int, payload: bytes) -> bytes:
+    """Frame one payload as `encode_data` does, with the id `<stream id>:<number>`."""
+    return b"id: %b:%d\ndata: %b\n\n" % (stream_id, number, payload)
+
+
 def encode_event(event: Event) -> bytes:
     """Frame any event; a line break in the data (LF, CR or CRLF) arrives as LF.
 

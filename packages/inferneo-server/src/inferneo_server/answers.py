@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Literal, Protocol, cast
 from uuid import uuid4
 
 from inferneo_core.chat import (
@@ -19,6 +19,8 @@ from inferneo_core.completions import Completion, CompletionChoice
 from inferneo_core.errors import ServerError
 from inferneo_core.usage import Usage
 from inferneo_server.engines.base import Delta
+
+DoneObject = Literal["chat.completion.done", "text_completion.done"]
 
 _FINISH_REASONS = {"stop", "length"}
 
@@ -38,10 +40,20 @@ class Choice:
 
 
 class AnswerForm(Protocol):
-    """How a route words its answers. `id` is the answer's id, given in every chunk of it."""
+    """How a route words its answers.
+
+    Attributes:
+        id: the answer's id, given in every chunk of it.
+        model: the name of the model that answers.
+        done: what a WebSocket calls the end.
+    """
+
+    done: ClassVar[DoneObject]
 
     @property
     def id(self) -> str: ...
+    @property
+    def model(self) -> str: ...
 
     def opening(self, index: int) -> list[bytes]:
         """The chunks that begin a choice, before the engine has answered. Called once for each."""
@@ -90,7 +102,10 @@ class _Mould:
 class ChatForm:
     """`/v1/chat/completions`: the role first, then text, then the finish reason by itself."""
 
+    done: ClassVar[DoneObject] = "chat.completion.done"
+
     def __init__(self, model: str) -> None:
+        self.model = model
         self.id, self._envelope = _envelope("chatcmpl", model)
         self._moulds: dict[int, _Mould] = {}
 
@@ -126,7 +141,10 @@ class ChatForm:
 class TextForm:
     """`/v1/completions`: text, the last of it with the finish reason."""
 
+    done: ClassVar[DoneObject] = "text_completion.done"
+
     def __init__(self, model: str) -> None:
+        self.model = model
         self.id, self._envelope = _envelope("cmpl", model)
         self._moulds: dict[int, _Mould] = {}
 

@@ -4,17 +4,19 @@ import os
 from functools import partial
 
 from litestar import Litestar
+from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
 from inferneo_server.engines.base import Engine, EngineStartError
-from inferneo_server.identity import KeyCheck
+from inferneo_server.identity import KeyCheck, Keys
 from inferneo_server.metrics import CHOICES_RUNNING
 from inferneo_server.registry import Registry
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
+from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
-from inferneo_server.transports import openai, status
+from inferneo_server.transports import openai, status, streams, tokens, websocket
 from inferneo_server.transports.documentation import (
     assets_router,
     openapi_config,
@@ -50,20 +52,45 @@ def make_engine(settings: Settings) -> Engine:
 
 def make_app(settings: Settings, service: Service) -> ASGIApp:
     """Put the application together."""
-    key = settings.api_key.get_secret_value() if settings.api_key else None
+    keys = Keys(settings.keys)
     CHOICES_RUNNING.set_function(lambda: service.registry.running)
     app = Litestar(
-        route_handlers=[openai.router, *status.handlers, openapi_json, assets_router()],
-        middleware=[partial(KeyCheck, key=key)],
+        route_handlers=[
+            openai.router,
+            streams.router,
+            tokens.router,
+            *websocket.handlers,
+            *status.handlers,
+            openapi_json,
+            assets_router(),
+        ],
+        middleware=[partial(KeyCheck, keys=keys)],
+        cors_config=_cors(settings),
         exception_handlers={Exception: error_response},
         request_class=ApiRequest,
         logging_config=None,
         openapi_config=openapi_config(status.VERSION),
-        state=State({"service": service, "settings": settings}),
+        state=State({"service": service, "settings": settings, "credentials": keys}),
     )
     return Telemetry(app, access_log=settings.access_log)
 
 
+def _cors(settings: Settings) -> CORSConfig | None:
+    if not settings.cors_origins:
+        return None
+    return CORSConfig(
+        allow_origins=settings.cors_origins,
+        expose_headers=["x-request-id", "inferneo-stream", "inferneo-replayed", "retry-after-ms"],
+    )
+
+
 def make_service(settings: Settings) -> Service:
     """A service over one model, which is loaded when its registry runs."""
-    return Service(Registry(settings.model_name, lambda: make_engine(settings)))
+    return Service(
+        Registry(settings.model_name, lambda: make_engine(settings)),
+        Streams(
+            log_bytes=settings.stream_log_bytes,
+            total_bytes=settings.stream_logs_bytes,
+            repeat_seconds=settings.repeat_seconds,
+        ),
+    )

@@ -1,23 +1,105 @@
-"""Receives an engine's deltas; hands on one request's encoded events, or its whole answer."""
+"""Receives an engine's deltas; hands on one request's numbered events, or its whole answer."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 
+from msgspec import Struct
+
+from inferneo_core.errors import Cancelled, DeadlineExceeded, EventsDropped
 from inferneo_core.usage import PromptTokensDetails, Usage
 from inferneo_server.answers import AnswerForm, Choice, finish_reason
-from inferneo_server.engines.base import DeltaStream
+from inferneo_server.engines.base import Delta, DeltaStream
 from inferneo_server.metrics import COMPLETION_TOKENS, FIRST_TOKEN_SECONDS, PROMPT_TOKENS
 
 
+class Terms(Struct, frozen=True, kw_only=True):
+    """What a request asks for beside its answer.
+
+    Attributes:
+        owner: who asks; nobody else can read the generation.
+        resume_for: seconds that the generation outlives its last reader.
+        deadline: when the work ends, done or not, on the event loop's clock; or None.
+        idempotency_key: repeats with this key share one generation; or None.
+    """
+
+    owner: str = ""
+    resume_for: float = 0.0
+    deadline: float | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the events must be there for later readers."""
+        return self.resume_for > 0 or self.idempotency_key is not None
+
+
+class Log:
+    """Encoded events, numbered from 0, of which the oldest are dropped when there are too many.
+
+    Args:
+        max_bytes: what is kept; 0 keeps the last step, which is all that its only reader needs.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.first = 0
+        self.bytes = 0
+        self._max_bytes = max_bytes
+        self._events: list[bytes] = []
+
+    @property
+    def count(self) -> int:
+        """How many events there have been, dropped ones included."""
+        return self.first + len(self._events)
+
+    def append(self, events: list[bytes]) -> None:
+        """Add the events of one step."""
+        if not self._max_bytes:
+            self.first += len(self._events)
+            self._events = events
+            return
+        self._events += events
+        self.bytes += sum(map(len, events))
+        if self.bytes > self._max_bytes:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Make an eighth of the room, so that this is seldom."""
+        dropped = 0
+        while self.bytes > self._max_bytes * 7 // 8 and dropped < len(self._events) - 1:
+            self.bytes -= len(self._events[dropped])
+            dropped += 1
+        del self._events[:dropped]
+        self.first += dropped
+
+    def since(self, number: int) -> list[bytes]:
+        """The events from this number on.
+
+        Raises:
+            EventsDropped: some of them are gone.
+        """
+        if number < self.first:
+            raise EventsDropped(
+                f"Event {number} is no longer kept; the oldest that is there is {self.first}"
+            )
+        return self._events[number - self.first :] if number > self.first else self._events
+
+
 class Generation:
-    """The work of an engine on one request. It is read once: as `events` or as an `answer`.
+    """One request's work and the log of its events, which any number of readers share.
+
+    No task drives it: the reader that first wants more waits for the engine itself, and the others
+    wait for that reader. So a reader that keeps up costs no task switch.
 
     Args:
         form: how the answer is worded.
         stream: the deltas of all choices.
         choices: how many there are.
         prompt_tokens: tokens of all prompts.
+        streamed: whether its reader wants events; else it wants the whole answer.
         include_usage: whether the events end with the usage.
+        terms: what was asked for beside the answer.
+        log_bytes: how much of the log is kept, where it is.
     """
 
     def __init__(
@@ -27,57 +109,127 @@ class Generation:
         *,
         choices: int,
         prompt_tokens: int,
-        include_usage: bool,
+        streamed: bool,
+        include_usage: bool = False,
+        terms: Terms | None = None,
+        log_bytes: int = 0,
     ) -> None:
         self.form = form
+        self.terms = terms or Terms()
+        self.readers = 0
+        self.ended = False
+        self.error: Exception | None = None
+        self.usage_event: int | None = None
         self.completion_tokens = 0
         self.prompt_tokens = prompt_tokens
+        self.log = Log(log_bytes if self.terms.kept else 0)
         self._stream = stream
-        self._choices = choices
         self._include_usage = include_usage
+        self._tells = streamed or self.terms.kept
+        self._choices = (
+            [Choice() for _ in range(choices)] if self.terms.kept or not streamed else []
+        )
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
         self._began = time.perf_counter()
-        self._closed = False
+        self._stopping: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        if self._tells:
+            self.log.append([event for index in range(choices) for event in form.opening(index)])
+        if self.terms.deadline is not None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_at(self.terms.deadline, self._expire)
 
     @property
     def id(self) -> str:
-        """The id of the answer."""
+        """The id of the answer, and of the stream."""
         return self.form.id
 
-    async def events(self) -> AsyncIterator[list[bytes]]:
-        """Encoded events; those of one engine step come together, to be written together.
+    async def advance(self) -> None:
+        """Wait until the log has grown, or the generation has ended."""
+        if self._reading is not None:
+            await self._others_news()
+            return
+        self._reading = task = asyncio.current_task()
+        try:
+            self._take(await self._stream.__anext__())
+        except StopAsyncIteration:
+            self._end_well()
+        except asyncio.CancelledError:
+            # By `stop`, which leaves the closing to us; or by who owns this task.
+            if task is None or not self.ended or task.uncancel():
+                raise
+            await self._stream.aclose()
+        except Exception as error:
+            self._end(error)
+        finally:
+            self._reading = None
+            self._wake()
 
-        Raises:
-            ServerError: the engine failed in mid-answer.
-        """
-        form = self.form
-        yield [event for index in range(self._choices) for event in form.opening(index)]
-        async for deltas in self._stream:
-            if not self.completion_tokens:
-                FIRST_TOKEN_SECONDS.observe(time.perf_counter() - self._began)
-            events = []
-            for delta in deltas:
-                self.completion_tokens += len(delta.token_ids)
-                events += form.chunks(delta)
-            if events:
-                yield events
-        if self._include_usage:
-            yield [form.usage_chunk(self.usage())]
-
-    async def answer(self) -> bytes:
-        """The whole answer, encoded.
-
-        Raises:
-            ServerError: the engine failed.
-        """
-        choices = [Choice() for _ in range(self._choices)]
-        async for deltas in self._stream:
-            for delta in deltas:
-                self.completion_tokens += len(delta.token_ids)
-                choice = choices[delta.index]
+    def _take(self, deltas: Sequence[Delta]) -> None:
+        if not self.completion_tokens and self._tells:
+            FIRST_TOKEN_SECONDS.observe(time.perf_counter() - self._began)
+        events: list[bytes] = []
+        for delta in deltas:
+            self.completion_tokens += len(delta.token_ids)
+            if self._choices:
+                choice = self._choices[delta.index]
                 choice.parts.append(delta.text)
                 if reason := finish_reason(delta):
                     choice.finish_reason = reason
-        return self.form.whole(choices, self.usage())
+            if self._tells:
+                events += self.form.chunks(delta)
+        self.log.append(events)
+
+    def _end_well(self) -> None:
+        if self._include_usage and self._tells:
+            self.usage_event = self.log.count
+            self.log.append([self.form.usage_chunk(self.usage())])
+        self._end(None)
+
+    def _end(self, error: Exception | None) -> None:
+        if self.ended:
+            return
+        self.ended, self.error = True, error
+        if self._deadline is not None:
+            self._deadline.cancel()
+        PROMPT_TOKENS.inc(self.prompt_tokens)
+        COMPLETION_TOKENS.inc(self.completion_tokens)
+        self._wake()
+
+    def _others_news(self) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        return future
+
+    def _wake(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    def _expire(self) -> None:
+        self._stopping = asyncio.create_task(self.stop(DeadlineExceeded()))
+
+    async def stop(self, error: Exception) -> None:
+        """End the work at once; readers get the error. Does nothing after the end."""
+        if self.ended:
+            return
+        self._end(error)
+        if self._reading is not None:
+            self._reading.cancel()
+        else:
+            await self._stream.aclose()
+
+    async def close(self) -> None:
+        """Abort what the engine still does for it. Idempotent; no reader may be waiting."""
+        self._end(Cancelled("Its last reader left"))
+        await self._stream.aclose()
+
+    def whole(self) -> bytes:
+        """The whole answer, encoded; for a generation that has ended well."""
+        return self.form.whole(self._choices, self.usage())
 
     def usage(self) -> Usage:
         """Tokens read and written so far."""
@@ -87,11 +239,3 @@ class Generation:
             total_tokens=self.prompt_tokens + self.completion_tokens,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=self._stream.cached_tokens),
         )
-
-    async def aclose(self) -> None:
-        """Abort what the engine still does for it. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            PROMPT_TOKENS.inc(self.prompt_tokens)
-            COMPLETION_TOKENS.inc(self.completion_tokens)
-            await self._stream.aclose()

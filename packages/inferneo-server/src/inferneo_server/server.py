@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from pydantic import SecretStr
@@ -17,7 +18,7 @@ from inferneo_server.app import make_app, make_service
 from inferneo_server.identity import is_loopback
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
-from inferneo_server.transports.uvicorn import ServerProtocol
+from inferneo_server.transports.uvicorn import ServerProtocol, SocketProtocol
 
 PROGRESS_SECONDS = 5.0
 DRAIN_POLL_SECONDS = 0.05
@@ -34,16 +35,20 @@ class DrainingServer(uvicorn.Server):
     it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, settings: Settings) -> None:
         super().__init__(config)
         self._service = service
-        self._drain_seconds = drain_seconds
+        self._drain_seconds = settings.drain_seconds
+        self._stall_seconds = settings.stall_seconds
         self._drain: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the port, and tell who waits for it."""
         await super().startup(sockets)
+        for server in self.servers:
+            for listener in server.sockets:
+                _end_stalled(listener, self._stall_seconds)
         self.listening.set()
 
     @contextlib.contextmanager
@@ -71,7 +76,7 @@ class DrainingServer(uvicorn.Server):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain_seconds):
                 # The engines keep count, and tell nobody.
-                while self._service.running:  # noqa: ASYNC110
+                while self._service.busy:  # noqa: ASYNC110
                     await asyncio.sleep(DRAIN_POLL_SECONDS)
         self.should_exit = True
 
@@ -94,10 +99,14 @@ async def serve(settings: Settings) -> None:
         http=ServerProtocol,
         lifespan="off",
         proxy_headers=False,
-        ws="none",
+        ws=SocketProtocol,
+        ws_max_size=settings.max_body_bytes,
+        ws_ping_interval=settings.websocket_ping_seconds,
+        ws_ping_timeout=settings.websocket_ping_seconds,
+        ws_per_message_deflate=settings.websocket_compression,
         timeout_graceful_shutdown=FLUSH_SECONDS,
     )
-    server = DrainingServer(config, service, settings.drain_seconds)
+    server = DrainingServer(config, service, settings)
     models = asyncio.create_task(service.registry.run())
     progress = asyncio.create_task(_tell_progress(settings, server, service))
     models.add_done_callback(server.exit_without_models)
@@ -107,14 +116,24 @@ async def serve(settings: Settings) -> None:
         progress.cancel()
         failure = models.exception() if models.done() and not models.cancelled() else None
         models.cancel()
-        await asyncio.gather(models, progress, return_exceptions=True)
+        await asyncio.gather(models, progress, service.streams.aclose(), return_exceptions=True)
     if failure is not None:
         raise failure
 
 
+def _end_stalled(listener: Any, seconds: float) -> None:
+    """Have the system end connections, half-open ones too, whose other end takes nothing.
+
+    Source: tcp(7), TCP_USER_TIMEOUT, which the connections inherit from the listener.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux alone has it
+    if option is not None and listener.family in (socket.AF_INET, socket.AF_INET6):
+        listener.setsockopt(socket.IPPROTO_TCP, option, round(seconds * 1000))
+
+
 def _with_key(settings: Settings) -> Settings:
     """Make a key where anyone on the network could reach the server."""
-    if settings.api_key or is_loopback(settings.host):
+    if settings.keys or is_loopback(settings.host):
         return settings
     key = f"sk-{secrets.token_urlsafe(32)}"
     print(
@@ -149,9 +168,7 @@ def _url(server: uvicorn.Server) -> str:
 
 
 def _banner(settings: Settings, url: str, seconds: float) -> str:
-    key = (
-        "" if settings.api_key is None else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
-    )
+    key = "" if not settings.keys else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
     return f"""
   Inferneo serves {settings.model_name} at {url}/v1 (loaded in {seconds:.0f} s)
 

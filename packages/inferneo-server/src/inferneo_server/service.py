@@ -1,16 +1,23 @@
-"""Receives decoded requests; hands on a Generation that the engine already works on."""
+"""Receives decoded requests; hands on a reader of what the engine already works on."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Sequence
 
 from inferneo_core.chat import ChatCompletionRequest
 from inferneo_core.completions import DEFAULT_MAX_TOKENS, CompletionRequest
-from inferneo_core.errors import ContextLengthExceeded, Draining, InvalidRequest
+from inferneo_core.errors import (
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    Draining,
+    InvalidRequest,
+)
 from inferneo_core.sampling import MAX_CHOICES, SamplingFields
 from inferneo_server.answers import AnswerForm, ChatForm, TextForm
 from inferneo_server.engines.base import Engine, Prompt
 from inferneo_server.engines.joined import submit_all
-from inferneo_server.generation import Generation
+from inferneo_server.generation import Generation, Terms
 from inferneo_server.registry import Registry
+from inferneo_server.streams import Reader, Streams
 
 
 class Service:
@@ -18,58 +25,70 @@ class Service:
     before the first byte of an answer.
 
     Attributes:
+        streams: the generations that have readers, or may get one again.
         draining: set when the server is about to stop; new requests are refused from then on.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, streams: Streams | None = None) -> None:
         self.registry = registry
+        self.streams = streams or Streams()
         self.draining = False
 
     @property
-    def running(self) -> int:
-        """Choices that are still being written."""
-        return self.registry.running
+    def busy(self) -> bool:
+        """Whether an answer is still being written, or waited for by who was cut off from it."""
+        return self.registry.running > 0 or self.streams.awaited
 
-    async def chat(self, request: ChatCompletionRequest) -> Generation:
-        """Begin a chat completion.
+    async def begin(
+        self, request: ChatCompletionRequest | CompletionRequest, terms: Terms | None = None
+    ) -> Reader:
+        """Begin to answer a request, or join the answer that the terms name.
 
         Raises:
             ApiError: the request is refused.
         """
-        engine = self._engine(request)
+        terms = terms or Terms()
+        if self.draining:
+            raise Draining
+        try:
+            async with asyncio.timeout_at(terms.deadline):
+                return await self.streams.begin(request, terms, lambda: self._make(request, terms))
+        except TimeoutError:
+            raise DeadlineExceeded from None
+
+    def _make(
+        self, request: ChatCompletionRequest | CompletionRequest, terms: Terms
+    ) -> Awaitable[Generation]:
+        if isinstance(request, ChatCompletionRequest):
+            return self._chat(request, terms)
+        return self._complete(request, terms)
+
+    async def _chat(self, request: ChatCompletionRequest, terms: Terms) -> Generation:
+        engine = self.registry.engine(request.model)
         prompt = await engine.render_chat(
             request.messages, request.tools, request.chat_template_kwargs
         )
         max_tokens = request.max_completion_tokens or request.max_tokens
         _check_room([prompt], max_tokens, engine, param="messages")
-        return await self._begin(
-            ChatForm(self.registry.name), engine, request, [prompt], max_tokens
-        )
+        form = ChatForm(self.registry.name)
+        return await self._submit(form, engine, request, terms, [prompt], max_tokens)
 
-    async def complete(self, request: CompletionRequest) -> Generation:
-        """Begin a text completion.
-
-        Raises:
-            ApiError: the request is refused.
-        """
-        engine = self._engine(request)
+    async def _complete(self, request: CompletionRequest, terms: Terms) -> Generation:
+        engine = self.registry.engine(request.model)
         prompts = [await engine.render_text(text) for text in _split_prompt(request.prompt)]
         if len(prompts) * (request.n or 1) > MAX_CHOICES:
             raise InvalidRequest(f"More than {MAX_CHOICES} prompts times n", param="prompt")
         max_tokens = request.max_tokens or DEFAULT_MAX_TOKENS
         _check_room(prompts, max_tokens, engine, param="prompt")
-        return await self._begin(TextForm(self.registry.name), engine, request, prompts, max_tokens)
+        form = TextForm(self.registry.name)
+        return await self._submit(form, engine, request, terms, prompts, max_tokens)
 
-    def _engine(self, request: SamplingFields) -> Engine:
-        if self.draining:
-            raise Draining
-        return self.registry.engine(request.model)
-
-    async def _begin(
+    async def _submit(
         self,
         form: AnswerForm,
         engine: Engine,
         request: SamplingFields,
+        terms: Terms,
         prompts: Sequence[Prompt],
         max_tokens: int | None,
     ) -> Generation:
@@ -92,7 +111,10 @@ class Service:
             stream,
             choices=len(prompts) * choices,
             prompt_tokens=sum(len(prompt.token_ids) for prompt in prompts),
+            streamed=bool(request.stream),
             include_usage=bool(request.stream_options and request.stream_options.include_usage),
+            terms=terms,
+            log_bytes=self.streams.log_bytes,
         )
 
 

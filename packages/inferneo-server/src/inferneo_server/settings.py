@@ -47,9 +47,47 @@ class Settings(BaseSettings):
         description="arguments of the engine, as key=value (repeat it) or as JSON",
     )
     api_key: SecretStr | None = Field(None, description="the key that requests must carry")
+    api_keys: list[SecretStr] = Field(
+        default_factory=list, description="further keys; generations belong to the key they carry"
+    )
+    cors_origins: list[str] = Field(
+        default_factory=list,
+        description="origins of pages that may call from a browser, beside the server's own; "
+        "* is any",
+    )
     max_body_bytes: int = Field(10_000_000, ge=1024, description="largest body of a request")
     keep_alive_seconds: float = Field(
         15.0, gt=0, description="silence in a stream after which a comment is sent"
+    )
+    stall_seconds: float = Field(
+        60.0, ge=1, description="how long a client may take nothing of what is sent to it"
+    )
+    max_resume_seconds: float = Field(
+        600.0, ge=0, description="largest `Inferneo-Resume-For` that is granted"
+    )
+    repeat_seconds: float = Field(
+        600.0, ge=0, description="how long a finished answer is there for its `Idempotency-Key`"
+    )
+    stream_log_bytes: int = Field(
+        4 * 2**20, ge=1024, description="events that are kept of one resumable stream"
+    )
+    stream_logs_bytes: int = Field(
+        256 * 2**20, ge=1024, description="events that are kept of all streams without a reader"
+    )
+    websocket_requests: int = Field(
+        64, ge=1, description="requests that may run at once on one WebSocket"
+    )
+    websocket_idle_seconds: float = Field(
+        600.0, gt=0, description="idle time after which a WebSocket is closed"
+    )
+    websocket_auth_seconds: float = Field(
+        5.0, gt=0, description="time for the first frame of a WebSocket that carried no key"
+    )
+    websocket_ping_seconds: float = Field(
+        20.0, gt=0, description="time between pings, and time for the answer"
+    )
+    websocket_compression: bool = Field(
+        True, description="whether a WebSocket may negotiate permessage-deflate"
     )
     drain_seconds: float = Field(
         30.0, ge=0, description="how long running requests may go on after SIGTERM"
@@ -73,6 +111,12 @@ class Settings(BaseSettings):
         config = init_settings.init_kwargs.pop("config", None)
         file = InitSettingsSource(settings_cls, _read_file(Path(config)) if config else {})
         return init_settings, _Environment(settings_cls), file
+
+    @property
+    def keys(self) -> list[str]:
+        """All keys that requests may carry; none lets everyone in."""
+        given = [self.api_key] if self.api_key else []
+        return [key.get_secret_value() for key in [*given, *self.api_keys]]
 
     @property
     def model_name(self) -> str:

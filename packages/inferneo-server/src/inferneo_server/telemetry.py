@@ -33,8 +33,8 @@ class Telemetry:
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+        if scope["type"] == ScopeType.WEBSOCKET:
+            await self._serve_socket(scope, receive, send)
             return
         request_id = _request_id(scope)
         started = time.perf_counter()
@@ -52,6 +52,17 @@ class Telemetry:
             await self._app(scope, receive, send_with_id)
         finally:
             self._record(scope, request_id, status, time.perf_counter() - started)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        scope.setdefault("state", {})[RAW_SEND] = send
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if self._access_log:
+                # Without the query, which may hold a token.
+                seconds = time.perf_counter() - started
+                access_logger.info("WebSocket %s closed after %.1f s", scope["path"], seconds)
 
     def _record(self, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:
         # Not the path itself, which anyone may choose: the labels must stay few.

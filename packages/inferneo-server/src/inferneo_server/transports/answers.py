@@ -1,4 +1,4 @@
-"""Receives a Generation; hands on its answer over HTTP, in one piece or as server-sent events."""
+"""Receives a Reader; hands on its generation over HTTP, in one piece or as server-sent events."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 from litestar.types import Receive, Scope, Send
 
 from inferneo_core.codec import encode
-from inferneo_core.sse import DONE, KEEP_ALIVE, encode_data
-from inferneo_server.generation import Generation
+from inferneo_core.sse import DONE, KEEP_ALIVE, encode_data, encode_numbered
+from inferneo_server.streams import Reader
 from inferneo_server.telemetry import RAW_SEND
 from inferneo_server.transports.errors import to_api_error
 
@@ -31,18 +31,19 @@ class ClientDisconnected(Exception):
 class JsonAnswer:
     """An ASGI application that answers with a generation in one piece."""
 
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        generation = self._generation
+        reader = self._reader
         try:
-            body = await _while_connected(generation.answer(), receive)
+            body = await _while_connected(reader.answer(), receive)
         except ClientDisconnected:
             return
         finally:
-            await generation.aclose()
-        headers = [*_JSON_HEADERS, (b"content-length", str(len(body)).encode())]
+            await reader.aclose()
+        length = (b"content-length", str(len(body)).encode())
+        headers = [*_JSON_HEADERS, length, *_stream_headers(reader)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -51,26 +52,31 @@ class EventStream:
     """An ASGI application that answers with a generation's events as they come.
 
     Args:
-        generation: read to its end, or aborted when the client hangs up.
+        reader: read to its end, or left when the client hangs up.
         keep_alive_seconds: silence after which a comment is sent.
+        retry_ms: when a browser's EventSource is to come back after a cut; None says nothing.
     """
 
-    def __init__(self, generation: Generation, keep_alive_seconds: float) -> None:
-        self._generation = generation
+    def __init__(
+        self, reader: Reader, keep_alive_seconds: float, *, retry_ms: int | None = None
+    ) -> None:
+        self._reader = reader
         self._keep_alive_seconds = keep_alive_seconds
+        self._retry_ms = retry_ms
         self._silent = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS})
-        # The wrappers of `send` look at an answer's head alone; each token would pass them all.
-        send = scope["state"].get(RAW_SEND, send)
-
-        async def keep_alive() -> None:
-            if self._silent:
-                await _send_body(send, KEEP_ALIVE)
-            self._silent = True
-
+        headers = [*_SSE_HEADERS, *_stream_headers(self._reader)]
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            # The wrappers of `send` look at an answer's head alone; each token would pass them all.
+            send = scope["state"].get(RAW_SEND, send)
+
+            async def keep_alive() -> None:
+                if self._silent:
+                    await _send_body(send, KEEP_ALIVE)
+                self._silent = True
+
             await _while_connected(
                 self._send_events(send),
                 receive,
@@ -80,21 +86,45 @@ class EventStream:
         except ClientDisconnected:
             return
         finally:
-            await self._generation.aclose()
+            await self._reader.aclose()
 
     async def _send_events(self, send: Send) -> None:
+        reader = self._reader
+        error: Exception | None
         try:
-            async for events in self._generation.events():
+            if self._retry_ms is not None:
+                await _send_body(send, b"retry: %d\n\n" % self._retry_ms)
+            while events := await reader.read():
                 # Before the write and not after it: a write that waits for a slow reader is no
                 # silence.
                 self._silent = False
-                body = b"".join([encode_data(event) for event in events])
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-            last = _END
-        except Exception as error:
-            # The status has been sent: the error is the stream's last event, and no [DONE] follows.
-            last = encode_data(encode(to_api_error(error).body()))
-        await send({"type": "http.response.body", "body": last, "more_body": False})
+                await _send_body(send, self._encode(events))
+            error = reader.generation.error
+        except Exception as unforeseen:
+            error = unforeseen
+        # The status has been sent: an error is the stream's last event, and no [DONE] follows.
+        last = DONE if error is None else encode(to_api_error(error).body())
+        body = self._frame(last, reader.position)
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _encode(self, events: list[bytes]) -> bytes:
+        if not self._reader.generation.terms.resume_for:
+            return b"".join([encode_data(event) for event in events])
+        first = self._reader.position - len(events)
+        return b"".join([self._frame(event, first + at) for at, event in enumerate(events)])
+
+    def _frame(self, payload: bytes, number: int) -> bytes:
+        generation = self._reader.generation
+        if not generation.terms.resume_for:
+            return encode_data(payload)
+        return encode_numbered(generation.id.encode(), number, payload)
+
+
+def _stream_headers(reader: Reader) -> list[tuple[bytes, bytes]]:
+    headers = [(b"inferneo-replayed", b"true")] if reader.joined else []
+    if reader.generation.terms.resume_for:
+        headers.append((b"inferneo-stream", f"/v1/streams/{reader.generation.id}".encode()))
+    return headers
 
 
 async def _send_body(send: Send, body: bytes) -> None:

@@ -8,7 +8,6 @@ from inferneo_core.chat import ChatCompletion, ChatCompletionRequest
 from inferneo_core.completions import Completion, CompletionRequest
 from inferneo_core.errors import ErrorBody
 from inferneo_core.models import Model, ModelList
-from inferneo_server.generation import Generation
 from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.requests import ApiRequest
 
@@ -42,8 +41,7 @@ async def get_model(request: ApiRequest, model_id: str) -> Model:
 )
 async def create_chat_completion(request: ApiRequest, data: ChatCompletionRequest) -> ASGIApp:
     """Answer a conversation, whole or as server-sent events of `chat.completion.chunk`."""
-    generation = await request.service.chat(data)
-    return _answer(request, generation, streamed=bool(data.stream))
+    return await _answer(request, data)
 
 
 @post(
@@ -52,14 +50,14 @@ async def create_chat_completion(request: ApiRequest, data: ChatCompletionReques
 )
 async def create_completion(request: ApiRequest, data: CompletionRequest) -> ASGIApp:
     """Continue a text, whole or as server-sent events."""
-    generation = await request.service.complete(data)
-    return _answer(request, generation, streamed=bool(data.stream))
+    return await _answer(request, data)
 
 
-def _answer(request: ApiRequest, generation: Generation, *, streamed: bool) -> ASGIApp:
-    if streamed:
-        return EventStream(generation, request.app.state.settings.keep_alive_seconds)
-    return JsonAnswer(generation)
+async def _answer(request: ApiRequest, data: ChatCompletionRequest | CompletionRequest) -> ASGIApp:
+    reader = await request.service.begin(data, request.terms)
+    if data.stream:
+        return EventStream(reader, request.settings.keep_alive_seconds)
+    return JsonAnswer(reader)
 
 
 router = Router(

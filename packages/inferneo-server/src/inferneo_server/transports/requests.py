@@ -1,5 +1,8 @@
 """Receives a connection; hands on its body, decoded once, straight into the struct of the route."""
 
+import asyncio
+import math
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +13,12 @@ from litestar.types import Empty
 
 from inferneo_core.codec import decode_request
 from inferneo_core.errors import InvalidRequest
+from inferneo_server.generation import Terms
+from inferneo_server.identity import owner_of
 from inferneo_server.service import Service
+from inferneo_server.settings import Settings
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @lru_cache(maxsize=64)
@@ -29,6 +37,38 @@ class ApiRequest(Request[None, None, State]):
         """The application's service."""
         service: Service = self.app.state.service
         return service
+
+    @property
+    def settings(self) -> Settings:
+        """The application's settings."""
+        settings: Settings = self.app.state.settings
+        return settings
+
+    @property
+    def terms(self) -> Terms:
+        """What the headers ask for beside the answer.
+
+        Raises:
+            InvalidRequest: a header does not fit.
+        """
+        owner = owner_of(self.scope)
+        headers = self.headers
+        resume_for = headers.get("inferneo-resume-for")
+        timeout = headers.get("inferneo-timeout")
+        key = headers.get("idempotency-key")
+        if resume_for is timeout is key is None:
+            return Terms(owner=owner)
+        if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+            raise InvalidRequest(
+                "'Idempotency-Key' takes 1 to 255 visible characters", param="Idempotency-Key"
+            )
+        return make_terms(
+            owner,
+            self.settings,
+            resume_for=_seconds("Inferneo-Resume-For", resume_for) or 0.0,
+            timeout=_seconds("Inferneo-Timeout", timeout),
+            idempotency_key=key,
+        )
 
     async def json(self) -> Any:
         """Decode the body.
@@ -70,3 +110,32 @@ class ApiRequest(Request[None, None, State]):
         if not size:
             raise InvalidRequest("The request has no body", code="invalid_json")
         return b"".join(parts)
+
+
+def make_terms(
+    owner: str,
+    settings: Settings,
+    *,
+    resume_for: float,
+    timeout: float | None,
+    idempotency_key: str | None,
+) -> Terms:
+    """Terms within what the settings allow; a timeout, in seconds, runs from now on."""
+    return Terms(
+        owner=owner,
+        resume_for=min(resume_for, settings.max_resume_seconds),
+        deadline=None if timeout is None else asyncio.get_running_loop().time() + timeout,
+        idempotency_key=idempotency_key,
+    )
+
+
+def _seconds(header: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidRequest(f"'{header}' must be a number of seconds above 0", param=header)
+    return seconds

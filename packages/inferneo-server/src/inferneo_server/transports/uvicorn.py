@@ -1,10 +1,16 @@
-"""Receives uvicorn's writes; hands them to the socket, a response's head together with its first
-body, in one packet."""
+"""Receives uvicorn's writes; hands them to the socket, in as few packets as may be: a response's
+head together with its first body, and all frames of an engine step."""
 
 import asyncio
+import logging
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+# uvicorn logs each socket's path with its query, which may hold a token.
+logger = logging.getLogger(f"{__name__}.socket")
+logger.setLevel(logging.WARNING)
 
 # Requests of one connection that may wait for their turn while it is still read.
 MAX_PIPELINED = 32
@@ -57,6 +63,61 @@ class _HeadHolder:
         if self._head:
             head, self._head = self._head, b""
             self._write(head)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, bettered.
+
+    What is written in one round of the loop, as by all the requests that an engine step resumes, is
+    one write. And who does not read what he is sent is not read either: each of his pings would be
+    answered into memory.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.logger = self.conn.logger = logger
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(_Gatherer(transport))  # type: ignore[arg-type]
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.read_paused:
+            self.transport.resume_reading()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        # What is still unsent will never arrive.
+        self.transport.abort()
+
+
+class _Gatherer:
+    """A transport that joins the writes of one round of the loop."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._gathered: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._gathered.append(data)
+
+    def _flush(self) -> None:
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._transport.write(b"".join(gathered))
 
     def close(self) -> None:
         self._flush()

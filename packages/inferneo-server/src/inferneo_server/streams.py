@@ -1,0 +1,265 @@
+"""Receives generations; hands on readers of them, and keeps those that are to outlive a reader."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from inferneo_core.codec import encode
+from inferneo_core.errors import Cancelled, Conflict, InvalidRequest, StreamNotFound
+from inferneo_core.sampling import SamplingFields
+from inferneo_server.generation import Generation, Terms
+
+# A client whose connection was cut while the server drains comes back within this time.
+DRAIN_GRACE_SECONDS = 2.0
+
+
+class Reader:
+    """A transport's cursor in a generation. It must be closed: the last one to leave ends the work,
+    where nobody may come back.
+
+    Attributes:
+        position: number of the next event.
+        joined: whether the generation was there before, by its idempotency key.
+    """
+
+    def __init__(
+        self, generation: Generation, streams: "Streams", position: int = 0, *, joined: bool = False
+    ) -> None:
+        self.generation = generation
+        self.position = position
+        self.joined = joined
+        self._streams = streams
+        self._closed = False
+
+    async def read(self) -> list[bytes]:
+        """The events that follow, as soon as there is one; none at the end, be it good or bad.
+
+        Raises:
+            EventsDropped: the reader is so far behind that what it wants next is gone.
+        """
+        generation = self.generation
+        while self.position == generation.log.count:
+            if generation.ended:
+                return []
+            await generation.advance()
+        events = generation.log.since(self.position)
+        self.position += len(events)
+        return events
+
+    async def answer(self) -> bytes:
+        """The whole answer, encoded.
+
+        Raises:
+            ApiError: the generation failed.
+        """
+        generation = self.generation
+        while not generation.ended:
+            await generation.advance()
+        if generation.error is not None:
+            raise generation.error
+        return generation.whole()
+
+    async def aclose(self) -> None:
+        """Leave. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            await self._streams.leave(self.generation)
+
+
+class Streams:
+    """The generations of a server that have, or may again get, a reader.
+
+    Args:
+        log_bytes: events kept of one generation.
+        total_bytes: events kept of all; beyond it those go that nobody reads, the oldest first.
+        repeat_seconds: how long a finished generation answers repeats of its idempotency key.
+    """
+
+    def __init__(
+        self,
+        *,
+        log_bytes: int = 4 * 2**20,
+        total_bytes: int = 256 * 2**20,
+        repeat_seconds: float = 600.0,
+    ) -> None:
+        self.log_bytes = log_bytes
+        self._total_bytes = total_bytes
+        self._repeat_seconds = repeat_seconds
+        self._kept: dict[str, Generation] = {}
+        self._unread: dict[str, _Unread] = {}
+        self._unread_bytes = 0
+        self._repeats: dict[tuple[str, str], _Repeated] = {}
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody still reads, or has just been cut off from, what can be resumed."""
+        now = asyncio.get_running_loop().time()
+        return any(
+            generation.readers or now - self._unread[name].since < DRAIN_GRACE_SECONDS
+            for name, generation in self._kept.items()
+        )
+
+    async def begin(
+        self, request: SamplingFields, terms: Terms, make: Callable[[], Awaitable[Generation]]
+    ) -> Reader:
+        """Begin a generation, or join the one that has the same idempotency key.
+
+        Raises:
+            Conflict: the key is that of another request.
+            ApiError: as `make` does.
+        """
+        if terms.idempotency_key is None:
+            return self._enter(await make())
+        key, body = (terms.owner, terms.idempotency_key), hashlib.sha256(encode(request)).digest()
+        while (known := self._repeats.get(key)) is not None:
+            if known.body != body:
+                raise Conflict(
+                    f"The Idempotency-Key '{terms.idempotency_key}' belongs to another request",
+                    code="idempotency_conflict",
+                )
+            await known.begun.wait()
+            if known.generation is not None:
+                if known.generation.error is None:
+                    return self._enter(known.generation, joined=True)
+                break
+        self._repeats[key] = repeated = _Repeated(body)
+        try:
+            generation = repeated.generation = await make()
+        except BaseException:
+            # Whoever waits tries it for himself: the fault may have been ours alone.
+            del self._repeats[key]
+            raise
+        finally:
+            repeated.begun.set()
+        return self._enter(generation)
+
+    def _enter(self, generation: Generation, position: int = 0, *, joined: bool = False) -> Reader:
+        generation.readers += 1
+        if generation.terms.kept:
+            self._kept[generation.id] = generation
+            if unread := self._take_back(generation):
+                unread.keeper.cancel()
+        return Reader(generation, self, position, joined=joined)
+
+    def find(self, stream_id: str, owner: str) -> Generation:
+        """A generation that can be read again.
+
+        Raises:
+            StreamNotFound: there is none of that id, or it is not the owner's.
+        """
+        generation = self._kept.get(stream_id)
+        if generation is None or generation.terms.owner != owner:
+            raise StreamNotFound(stream_id)
+        return generation
+
+    def resume(self, stream_id: str, owner: str, after: int) -> Reader:
+        """Go on with a generation behind an event; -1 begins at the beginning.
+
+        Raises:
+            StreamNotFound: as `find` does.
+            InvalidRequest: there has been no such event yet.
+            EventsDropped: the events that follow are gone.
+        """
+        generation = self.find(stream_id, owner)
+        # The end has a number as well, the one behind the last event.
+        if not -1 <= after < generation.log.count + generation.ended:
+            raise InvalidRequest(f"There is no event {after} yet", param="after")
+        position = min(after + 1, generation.log.count)
+        generation.log.since(position)
+        return self._enter(generation, position)
+
+    async def leave(self, generation: Generation) -> None:
+        """A reader has gone."""
+        generation.readers -= 1
+        if generation.readers:
+            return
+        terms = generation.terms
+        if not terms.kept:
+            await generation.close()
+        elif generation.ended or terms.resume_for:
+            self._unread[generation.id] = _Unread(
+                bytes=generation.log.bytes,
+                since=asyncio.get_running_loop().time(),
+                keeper=asyncio.create_task(self._keep(generation)),
+            )
+            self._unread_bytes += generation.log.bytes
+            await self._make_room()
+        else:
+            self._forget(generation)
+            await generation.close()
+
+    async def _keep(self, generation: Generation) -> None:
+        """Be the reader of a generation that has none, until its time is over."""
+        loop, terms = asyncio.get_running_loop(), generation.terms
+        left = loop.time()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(terms.resume_for):
+                while not generation.ended:
+                    await generation.advance()
+        complete = generation.ended
+        await generation.close()
+        if complete and generation.id in self._kept:
+            repeat = self._repeat_seconds if terms.idempotency_key else 0.0
+            await asyncio.sleep(max(terms.resume_for, repeat) - (loop.time() - left))
+        self._forget(generation)
+
+    def _take_back(self, generation: Generation) -> "_Unread | None":
+        unread = self._unread.pop(generation.id, None)
+        if unread:
+            self._unread_bytes -= unread.bytes
+        return unread
+
+    def _forget(self, generation: Generation) -> None:
+        self._take_back(generation)
+        self._kept.pop(generation.id, None)
+        key = (generation.terms.owner, generation.terms.idempotency_key or "")
+        repeated = self._repeats.get(key)
+        if repeated is not None and repeated.generation is generation:
+            del self._repeats[key]
+
+    async def _make_room(self) -> None:
+        """Forget what nobody reads, the oldest first, until the logs fit."""
+        while self._unread_bytes > self._total_bytes:
+            name, unread = next(iter(self._unread.items()))
+            generation = self._kept[name]
+            self._forget(generation)
+            if generation.ended:
+                unread.keeper.cancel()
+            else:
+                # Its keeper, which waits for the engine, sees to the rest.
+                await generation.stop(Cancelled("There was no room to keep it for a reader"))
+
+    async def cancel(self, stream_id: str, owner: str) -> None:
+        """End a generation for all its readers.
+
+        Raises:
+            StreamNotFound: as `find` does.
+        """
+        await self.find(stream_id, owner).stop(Cancelled("The generation was cancelled"))
+
+    async def aclose(self) -> None:
+        """End all that is kept without a reader."""
+        keepers = [unread.keeper for unread in self._unread.values()]
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+
+
+class _Repeated:
+    """A request that may be repeated: what it asks, and its generation once that has begun."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.begun = asyncio.Event()
+        self.generation: Generation | None = None
+
+
+class _Unread(Struct, frozen=True, kw_only=True):
+    """What is known of a generation without a reader: since when, by the loop's clock."""
+
+    bytes: int
+    since: float
+    keeper: asyncio.Task[None]

@@ -1,0 +1,84 @@
+"""Receives a stream's id; hands on the rest of it, or all of it, or ends it."""
+
+from typing import Annotated
+
+from litestar import Router, delete, get
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
+from msgspec import Struct
+
+from inferneo_core.errors import ErrorBody, InvalidRequest
+from inferneo_server.identity import owner_of
+from inferneo_server.transports.answers import EventStream, JsonAnswer
+from inferneo_server.transports.requests import ApiRequest
+
+# A browser's EventSource comes back after a cut as soon as is polite.
+RETRY_MS = 500
+
+_RESPONSES = {
+    status: ResponseSpec(ErrorBody, description=description, generate_examples=False)
+    for status, description in {
+        401: "The key is missing or wrong",
+        404: "There is no such stream",
+        410: "What follows the given event is no longer kept",
+    }.items()
+}
+
+
+class CancelledStream(Struct, frozen=True, kw_only=True):
+    """Answer of `DELETE /v1/streams/{id}`."""
+
+    id: str
+    object: str = "stream.cancelled"
+
+
+@get("/{stream_id:str}", responses=_RESPONSES)
+async def read_stream(
+    request: ApiRequest,
+    stream_id: str,
+    after: Annotated[str | None, Parameter(description="number of the last event read")] = None,
+    last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
+) -> ASGIApp:
+    """Go on with a stream behind an event; `Accept: application/json` waits for the whole answer.
+
+    204 says that the given event was the last one: a browser's EventSource then comes back no more.
+    """
+    service, owner = request.service, owner_of(request.scope)
+    if "application/json" in request.headers.get("accept", ""):
+        return JsonAnswer(service.streams.resume(stream_id, owner, -1))
+    number = _number(stream_id, after, last_event_id)
+    generation = service.streams.find(stream_id, owner)
+    if generation.ended and number == generation.log.count:
+        return ASGIResponse(status_code=204)
+    reader = service.streams.resume(stream_id, owner, number)
+    return EventStream(reader, request.settings.keep_alive_seconds, retry_ms=RETRY_MS)
+
+
+@delete("/{stream_id:str}", status_code=200, responses=_RESPONSES)
+async def cancel_stream(request: ApiRequest, stream_id: str) -> CancelledStream:
+    """End a generation for all its readers."""
+    await request.service.streams.cancel(stream_id, owner_of(request.scope))
+    return CancelledStream(id=stream_id)
+
+
+def _number(stream_id: str, after: str | None, last_event_id: str | None) -> int:
+    """The last event that was read; -1 for none. The header wins: a browser that comes back sends
+    it, and its URL still says where it began."""
+    if last_event_id:
+        owner, _, text = last_event_id.rpartition(":")
+        if owner != stream_id:
+            raise InvalidRequest("It is the id of another stream's event", param="Last-Event-ID")
+        return _integer(text, "Last-Event-ID")
+    return -1 if after is None else _integer(after, "after")
+
+
+def _integer(text: str, name: str) -> int:
+    # int() takes more than digits, and fails on thousands of them.
+    if not (text == "-1" or (text.isascii() and text.isdigit() and len(text) < 18)):
+        raise InvalidRequest(f"'{name}' must end with the number of an event", param=name)
+    return int(text)
+
+
+router = Router("/v1/streams", route_handlers=[read_stream, cancel_stream], tags=["Streams"])

@@ -1,0 +1,41 @@
+"""Receives a key; hands on a short-lived token, which a browser carries in its place."""
+
+from typing import Annotated
+
+from litestar import Router, post
+from litestar.openapi.datastructures import ResponseSpec
+from msgspec import Meta, Struct
+
+from inferneo_core.errors import AuthenticationFailed, ErrorBody
+from inferneo_server.identity import MAX_TOKEN_SECONDS, Keys, bearer, owner_of
+from inferneo_server.transports.requests import ApiRequest
+
+
+class TokenRequest(Struct, frozen=True, kw_only=True):
+    """Body of `POST /v1/tokens`: how long the token lives."""
+
+    seconds: Annotated[int, Meta(ge=1, le=MAX_TOKEN_SECONDS)] = 300
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """A token that counts as the key it was made with until `expires_at`, in epoch seconds."""
+
+    token: str
+    expires_at: int
+
+
+@post(
+    "/tokens",
+    status_code=200,
+    responses={401: ResponseSpec(ErrorBody, description="The key is missing or wrong")},
+)
+async def create_token(request: ApiRequest, data: TokenRequest) -> Token:
+    """Make a token for one page or socket, so that the key itself need not reach a browser."""
+    keys: Keys = request.app.state.credentials
+    if keys.required and keys.key_owner(bearer(request.scope)) is None:
+        raise AuthenticationFailed("A token is made with a key, not with another token")
+    token, expires_at = keys.mint(owner_of(request.scope), data.seconds)
+    return Token(token=token, expires_at=expires_at)
+
+
+router = Router("/v1", route_handlers=[create_token], tags=["Server"])

@@ -1,0 +1,82 @@
+"""Receives WebSockets; hands each that may come in to a session of its own."""
+
+import contextlib
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar import WebSocket, websocket
+
+from inferneo_core.codec import chat_request, completion_request
+from inferneo_core.errors import AuthenticationFailed, RequestError
+from inferneo_server.answers import AnswerForm, ChatForm, TextForm
+from inferneo_server.identity import Keys, deny_socket, header, is_loopback, owner_of
+from inferneo_server.settings import Settings
+from inferneo_server.telemetry import RAW_SEND
+from inferneo_server.transports.session import Disconnected, Session
+
+# A browser that offers subprotocols must be given one: this, beside which its key may stand.
+SUBPROTOCOL = "inferneo"
+
+Socket = WebSocket[Any, Any, Any]
+
+
+@websocket("/v1/chat/completions")
+async def chat_socket(socket: Socket) -> None:
+    """Answer conversations; see docs/protocol.md."""
+    await _serve(socket, chat_request, ChatForm)
+
+
+@websocket("/v1/completions")
+async def completion_socket(socket: Socket) -> None:
+    """Continue texts; see docs/protocol.md."""
+    await _serve(socket, completion_request, TextForm)
+
+
+async def _serve(socket: Socket, decoder: Any, form: type[AnswerForm]) -> None:
+    scope, state = socket.scope, socket.app.state
+    settings: Settings = state.settings
+    keys: Keys = state.credentials
+    send = scope["state"].get(RAW_SEND, socket.send)
+    if not origin_allowed(scope, settings):
+        error = RequestError(
+            "Pages of this origin may not connect", code="origin_not_allowed", status=403
+        )
+        await deny_socket(send, error)
+        return
+    await socket.accept(subprotocols=_subprotocol(scope))
+    session = Session(socket.receive, send, state.service, settings, decoder, form)
+    with contextlib.suppress(Disconnected, OSError):
+        try:
+            owner = owner_of(scope)
+        except AuthenticationFailed:
+            try:
+                owner = await session.authenticate(keys)
+            except AuthenticationFailed as refusal:
+                await session.refuse(refusal)
+                return
+        await session.run(owner)
+
+
+def origin_allowed(scope: Any, settings: Settings) -> bool:
+    """Whether a page of this origin may connect; what is no browser sends none.
+
+    Without `cors_origins` those are the server's own pages and, on a server that only its own
+    machine can reach, those of that machine.
+    """
+    origin = header(scope, b"origin")
+    if not origin or "*" in settings.cors_origins or origin in settings.cors_origins:
+        return True
+    page = urlsplit(origin)
+    if page.netloc == header(scope, b"host"):
+        return True
+    return is_loopback(settings.host) and is_loopback(page.hostname or "")
+
+
+def _subprotocol(scope: Any) -> str | None:
+    offered: list[str] = scope["subprotocols"]
+    if SUBPROTOCOL in offered:
+        return SUBPROTOCOL
+    return offered[0] if offered else None
+
+
+handlers: list[Any] = [chat_socket, completion_socket]
