@@ -39,25 +39,30 @@ class Log:
 
     Args:
         max_bytes: what is kept; 0 keeps the last step, which is all that its only reader needs.
+
+    Attributes:
+        first: number of the oldest event that is there.
+        count: how many events there have been, dropped ones included.
+        bytes: size of those that are there, where they are bounded by it.
     """
+
+    __slots__ = ("_events", "_max_bytes", "bytes", "count", "first")
 
     def __init__(self, max_bytes: int) -> None:
         self.first = 0
+        self.count = 0
         self.bytes = 0
         self._max_bytes = max_bytes
         self._events: list[bytes] = []
 
-    @property
-    def count(self) -> int:
-        """How many events there have been, dropped ones included."""
-        return self.first + len(self._events)
-
     def append(self, events: list[bytes]) -> None:
         """Add the events of one step."""
         if not self._max_bytes:
-            self.first += len(self._events)
+            self.first = self.count
+            self.count += len(events)
             self._events = events
             return
+        self.count += len(events)
         self._events += events
         self.bytes += sum(map(len, events))
         if self.bytes > self._max_bytes:

@@ -40,13 +40,13 @@ class Reader:
         Raises:
             EventsDropped: the reader is so far behind that what it wants next is gone.
         """
-        generation = self.generation
-        while self.position == generation.log.count:
+        generation, log = self.generation, self.generation.log
+        while self.position == log.count:
             if generation.ended:
                 return []
             await generation.advance()
-        events = generation.log.since(self.position)
-        self.position += len(events)
+        events = log.since(self.position)
+        self.position = log.count
         return events
 
     async def answer(self) -> bytes:

@@ -1,7 +1,7 @@
 """Receives a Reader; hands on its generation over HTTP, in one piece or as server-sent events."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from litestar.types import Receive, Scope, Send
@@ -90,6 +90,7 @@ class EventStream:
 
     async def _send_events(self, send: Send) -> None:
         reader = self._reader
+        numbered = reader.generation.terms.resume_for > 0
         error: Exception | None
         try:
             if self._retry_ms is not None:
@@ -98,26 +99,22 @@ class EventStream:
                 # Before the write and not after it: a write that waits for a slow reader is no
                 # silence.
                 self._silent = False
-                await _send_body(send, self._encode(events))
+                body = b"".join(self._frames(events) if numbered else map(encode_data, events))
+                await send({"type": "http.response.body", "body": body, "more_body": True})
             error = reader.generation.error
         except Exception as unforeseen:
             error = unforeseen
         # The status has been sent: an error is the stream's last event, and no [DONE] follows.
         last = DONE if error is None else encode(to_api_error(error).body())
-        body = self._frame(last, reader.position)
+        body = self._frame(last, reader.position) if numbered else encode_data(last)
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def _encode(self, events: list[bytes]) -> bytes:
-        if not self._reader.generation.terms.resume_for:
-            return b"".join([encode_data(event) for event in events])
+    def _frames(self, events: list[bytes]) -> Iterator[bytes]:
         first = self._reader.position - len(events)
-        return b"".join([self._frame(event, first + at) for at, event in enumerate(events)])
+        return (self._frame(event, first + at) for at, event in enumerate(events))
 
     def _frame(self, payload: bytes, number: int) -> bytes:
-        generation = self._reader.generation
-        if not generation.terms.resume_for:
-            return encode_data(payload)
-        return encode_numbered(generation.id.encode(), number, payload)
+        return encode_numbered(self._reader.generation.id.encode(), number, payload)
 
 
 def _stream_headers(reader: Reader) -> list[tuple[bytes, bytes]]:
