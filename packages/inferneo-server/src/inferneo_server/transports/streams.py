@@ -4,7 +4,7 @@ from typing import Annotated
 
 from litestar import Router, delete, get
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, QueryParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 from msgspec import Struct
@@ -38,8 +38,10 @@ class CancelledStream(Struct, frozen=True, kw_only=True):
 async def read_stream(
     request: ApiRequest,
     stream_id: str,
-    after: Annotated[str | None, Parameter(description="number of the last event read")] = None,
-    last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
+    after: Annotated[
+        str | None, QueryParameter(description="number of the last event read")
+    ] = None,
+    last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
 ) -> ASGIApp:
     """Go on with a stream behind an event; `Accept: application/json` waits for the whole answer.
 
