@@ -11,16 +11,23 @@ from inferneo_core.codec import encode
 from inferneo_core.errors import (
     ApiError,
     AuthenticationFailed,
+    Cancelled,
+    Conflict,
     ContextLengthExceeded,
+    DeadlineExceeded,
     Draining,
     EngineUnavailable,
+    EventsDropped,
     InvalidRequest,
     MethodNotAllowed,
     ModelNotFound,
     NotFound,
     Overloaded,
     RequestError,
+    RequestNotFound,
     ServerError,
+    StreamNotFound,
+    TooManyRequests,
     retry_headers,
 )
 
@@ -42,11 +49,18 @@ TREE: list[tuple[ApiError, type[Exception], int, int, str, str]] = [
     ),
     (NotFound("a"), RequestError, 404, 1008, INVALID, "not_found"),
     (ModelNotFound("a", ["b"]), NotFound, 404, 1008, INVALID, "model_not_found"),
+    (StreamNotFound("a"), NotFound, 404, 1008, INVALID, "stream_not_found"),
+    (RequestNotFound("a"), NotFound, 404, 1008, INVALID, "request_not_found"),
     (MethodNotAllowed("a"), RequestError, 405, 1008, INVALID, "method_not_allowed"),
+    (Conflict("a"), RequestError, 409, 1008, INVALID, "conflict"),
+    (EventsDropped("a"), RequestError, 410, 1008, INVALID, "stream_truncated"),
+    (TooManyRequests("a"), RequestError, 429, 1013, INVALID, "too_many_requests"),
+    (Cancelled("a"), RequestError, 499, 1008, INVALID, "cancelled"),
     (ServerError("a"), ApiError, 500, 1011, "server_error", "server_error"),
     (EngineUnavailable("a"), ServerError, 503, 1012, "server_error", "engine_unavailable"),
     (Overloaded("a"), ServerError, 503, 1013, "server_error", "overloaded"),
     (Draining(), ServerError, 503, 1012, "server_error", "draining"),
+    (DeadlineExceeded(), ServerError, 504, 1011, "server_error", "deadline_exceeded"),
 ]
 
 
@@ -138,6 +152,8 @@ def test_a_refused_key_names_the_scheme() -> None:
         (Overloaded("a"), "1", "1000"),
         (Overloaded("a", retry_after=2.4), "2", "2400"),
         (Draining(), "1", "1000"),
+        (TooManyRequests("a"), "1", "1000"),
+        (TooManyRequests("a", retry_after=0.1), "1", "100"),
     ],
 )
 def test_what_may_succeed_later_says_when(error: ApiError, seconds: str, milliseconds: str) -> None:

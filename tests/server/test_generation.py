@@ -1,7 +1,6 @@
 """Proves that events and whole answers tell the same, fail the same, and can be ended."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,11 +8,12 @@ from prometheus_client import REGISTRY
 
 from inferneo_core import ChatCompletionRequest, CompletionRequest, Message
 from inferneo_core.errors import EngineUnavailable, ServerError
-from inferneo_core.sampling import StreamOptions
+from inferneo_core.sampling import SamplingFields, StreamOptions
 from inferneo_server.answers import AnswerForm, ChatForm, TextForm
 from inferneo_server.engines.simulated import SimulatedEngine
-from inferneo_server.generation import Generation
+from inferneo_server.generation import Generation, Terms
 from inferneo_server.service import Service
+from inferneo_server.streams import Reader, Streams
 from tests.server.services import (
     MODEL,
     ScriptedStream,
@@ -29,19 +29,25 @@ WITH_USAGE = StreamOptions(include_usage=True)
 FORMS = [ChatForm, TextForm]
 
 
-async def chat(service: Service, **fields: Any) -> Generation:
+async def chat(service: Service, **fields: Any) -> Reader:
     messages = [Message(role="user", content="Tell me a story")]
-    return await service.chat(ChatCompletionRequest(messages=messages, **fields))
+    return await service.begin(ChatCompletionRequest(messages=messages, **fields))
 
 
-async def complete(service: Service, **fields: Any) -> Generation:
-    return await service.complete(CompletionRequest(**{"prompt": PROMPTS, **fields}))
+async def complete(service: Service, **fields: Any) -> Reader:
+    return await service.begin(CompletionRequest(**{"prompt": PROMPTS, **fields}))
 
 
-def over(form: AnswerForm, *steps: Any, choices: int = 1) -> Generation:
-    return Generation(
-        form, ScriptedStream(*steps), choices=choices, prompt_tokens=3, include_usage=False
+async def over(form: AnswerForm, *steps: Any, streamed: bool = True) -> Reader:
+    """A reader of a generation that takes these steps."""
+    generation = Generation(
+        form, ScriptedStream(*steps), choices=1, prompt_tokens=3, streamed=streamed
     )
+
+    async def make() -> Generation:
+        return generation
+
+    return await Streams().begin(SamplingFields(), Terms(), make)
 
 
 def on(engine: SimulatedEngine, work: Any) -> None:
@@ -127,11 +133,11 @@ def test_the_events_of_texts_tell_what_their_answer_tells(fields: dict[str, Any]
 @pytest.mark.parametrize("stream", [False, True])
 def test_each_prompt_of_several_gets_its_own_choices_in_order(stream: bool) -> None:
     async def texts(service: Service, **fields: Any) -> dict[int, str]:
-        generation = await complete(service, n=2, stream=stream, **fields)
+        reader = await complete(service, n=2, stream=stream, **fields)
         if stream:
-            parts = [event["choices"][0] for event in await read_events(generation)]
+            parts = [event["choices"][0] for event in await read_events(reader)]
         else:
-            parts = (await read_answer(generation))["choices"]
+            parts = (await read_answer(reader))["choices"]
         indices = sorted({part["index"] for part in parts})
         return {
             index: "".join(part["text"] for part in parts if part["index"] == index)
@@ -154,15 +160,15 @@ def test_each_prompt_of_several_gets_its_own_choices_in_order(stream: bool) -> N
 
 def test_all_chunks_of_an_answer_carry_its_name_and_answers_have_different_ones() -> None:
     async def work(service: Service) -> None:
-        generations = [
+        readers = [
             await chat(service, n=2, stream=True, stream_options=WITH_USAGE),
             await chat(service, n=2, stream=True, stream_options=WITH_USAGE),
             await complete(service, stream=True, stream_options=WITH_USAGE),
         ]
-        names = [generation.id for generation in generations]
-        for generation in generations:
-            events = await read_events(generation)
-            assert {event["id"] for event in events} == {generation.id}
+        names = [reader.generation.id for reader in readers]
+        for reader in readers:
+            events = await read_events(reader)
+            assert {event["id"] for event in events} == {reader.generation.id}
             assert {event["model"] for event in events} == {MODEL}
             assert len({event["created"] for event in events}) == 1
             assert len({event["object"] for event in events}) == 1
@@ -175,9 +181,9 @@ def test_all_chunks_of_an_answer_carry_its_name_and_answers_have_different_ones(
 
 def test_usage_counts_each_prompt_once_and_the_tokens_of_all_choices() -> None:
     async def work(service: Service) -> None:
-        generation = await complete(service, n=2, max_tokens=5, ignore_eos=True)
+        reader = await complete(service, n=2, max_tokens=5, ignore_eos=True)
 
-        assert (await read_answer(generation))["usage"] == {
+        assert (await read_answer(reader))["usage"] == {
             "prompt_tokens": 6,
             "completion_tokens": 30,
             "total_tokens": 36,
@@ -190,11 +196,11 @@ def test_usage_counts_each_prompt_once_and_the_tokens_of_all_choices() -> None:
 @pytest.mark.parametrize("options", [None, StreamOptions(), StreamOptions(include_usage=False)])
 def test_events_tell_no_usage_where_nobody_asked(options: StreamOptions | None) -> None:
     async def work(service: Service) -> None:
-        for generation in (
+        for reader in (
             await chat(service, stream=True, stream_options=options),
             await complete(service, stream=True, stream_options=options),
         ):
-            events = await read_events(generation)
+            events = await read_events(reader)
             assert all(event["choices"] and "usage" not in event for event in events)
 
     on(SimulatedEngine(), work)
@@ -203,11 +209,11 @@ def test_events_tell_no_usage_where_nobody_asked(options: StreamOptions | None) 
 @pytest.mark.parametrize(("max_tokens", "reason"), [(4, "length"), (5, "length"), (6, "stop")])
 def test_an_answer_that_was_cut_says_so(max_tokens: int, reason: str) -> None:
     async def work(service: Service) -> None:
-        for generation in (
+        for reader in (
             await chat(service, max_tokens=max_tokens),
             await complete(service, max_tokens=max_tokens),
         ):
-            answer = await read_answer(generation)
+            answer = await read_answer(reader)
             assert {choice["finish_reason"] for choice in answer["choices"]} == {reason}
 
     on(SimulatedEngine(words=5), work)
@@ -226,40 +232,41 @@ def test_the_events_of_one_engine_step_come_together() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_deltas_without_text_make_no_chunk_but_their_tokens_count(form: type[Any]) -> None:
     steps = [[delta("")], [delta("a"), delta("")], [delta("")], [delta("b")], [delta("")]]
-    generation = over(form(MODEL), *steps)
-    plain = over(form(MODEL), [delta("a")], [delta("b")])
 
-    async def choices(generation: Generation) -> list[Any]:
-        return [event["choices"] for event in await read_events(generation)]
+    async def choices(*steps: Any) -> tuple[list[Any], int]:
+        reader = await over(form(MODEL), *steps)
+        told = [event["choices"] for event in await read_events(reader)]
+        return told, reader.generation.completion_tokens
 
-    assert asyncio.run(choices(generation)) == asyncio.run(choices(plain))
-    assert generation.completion_tokens == 6
+    plain, _ = asyncio.run(choices([delta("a")], [delta("b")]))
+    assert asyncio.run(choices(*steps)) == (plain, 6)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_reason_of_an_end_is_told_even_without_text(form: type[Any]) -> None:
-    generation = over(form(MODEL), [delta("a")], [delta("", reason="stop")])
-    events = asyncio.run(read_events(generation))
+    async def read() -> list[Any]:
+        return await read_events(await over(form(MODEL), [delta("a")], [delta("", reason="stop")]))
 
-    assert [event["choices"][0]["finish_reason"] for event in events][-2:] == [None, "stop"]
+    reasons = [event["choices"][0]["finish_reason"] for event in asyncio.run(read())]
+    assert reasons[-2:] == [None, "stop"]
+
+
+async def fail(form: AnswerForm, read: Any, *steps: Any) -> None:
+    await read(await over(form, *steps, streamed=read is read_events))
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("read", [read_answer, read_events])
 def test_a_reason_that_is_none_of_the_contracts_is_a_failure(form: type[Any], read: Any) -> None:
-    generation = over(form(MODEL), [delta("a")], [delta("", reason="abort")])
-
     with pytest.raises(ServerError, match="abort"):
-        asyncio.run(read(generation))
+        asyncio.run(fail(form(MODEL), read, [delta("a")], [delta("", reason="abort")]))
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("read", [read_answer, read_events])
 def test_an_error_of_the_engine_reaches_the_reader(form: type[Any], read: Any) -> None:
-    generation = over(form(MODEL), [delta("a")], ServerError("broken"))
-
     with pytest.raises(ServerError, match="broken"):
-        asyncio.run(read(generation))
+        asyncio.run(fail(form(MODEL), read, [delta("a")], ServerError("broken")))
 
 
 @pytest.mark.parametrize("begin", [chat, complete])
@@ -267,15 +274,11 @@ def test_an_engine_that_dies_in_mid_answer_fails_the_events(begin: Any) -> None:
     engine = SimulatedEngine(words=5, token_seconds=60)
 
     async def work(service: Service) -> None:
-        generation = await begin(service, stream=True)
-        events: AsyncIterator[list[bytes]] = generation.events()
-        await anext(events)
-        assert await anext(events)
+        reader = await begin(service, stream=True)
+        assert await reader.read()
         engine.fail("out of memory")
         with pytest.raises(EngineUnavailable):
-            while await anext(events):
-                pass
-        await generation.aclose()
+            await read_events(reader)
 
     on(engine, work)
 
@@ -285,8 +288,8 @@ def test_an_engine_that_dies_in_mid_answer_fails_the_answer(begin: Any) -> None:
     engine = SimulatedEngine(first_token_seconds=60)
 
     async def work(service: Service) -> None:
-        generation = await begin(service)
-        reading = asyncio.create_task(read_answer(generation))
+        reader = await begin(service)
+        reading = asyncio.create_task(read_answer(reader))
         await asyncio.sleep(0)
         engine.fail("out of memory")
         with pytest.raises(EngineUnavailable):
@@ -301,15 +304,15 @@ def test_closing_aborts_what_the_engine_still_does(begin: Any, choices: int, ste
     engine = SimulatedEngine()
 
     async def work(service: Service) -> None:
-        generation = await begin(service, n=2, stream=True)
-        events = generation.events()
+        reader = await begin(service, n=2, stream=True)
         for _ in range(steps):
-            await anext(events)
-        assert engine.running == service.running == choices
-        await generation.aclose()
-        await generation.aclose()
-        assert engine.running == service.running == 0
-        await events.aclose()
+            await reader.read()
+        assert engine.running == choices
+        assert service.busy
+        await reader.aclose()
+        await reader.aclose()
+        assert engine.running == 0
+        assert not service.busy
 
     on(engine, work)
 
@@ -319,11 +322,12 @@ def test_tokens_are_counted_once_however_often_it_is_closed() -> None:
         names = ("inferneo_prompt_tokens_total", "inferneo_completion_tokens_total")
         return [REGISTRY.get_sample_value(name) or 0 for name in names]
 
-    async def read(generation: Generation) -> None:
-        await read_events(generation)
-        await generation.aclose()
+    async def read() -> None:
+        reader = await over(TextForm(MODEL), [delta("a"), delta("b")])
+        await read_events(reader)
+        await reader.aclose()
 
     before = counted()
-    asyncio.run(read(over(TextForm(MODEL), [delta("a"), delta("b")])))
+    asyncio.run(read())
 
     assert [after - start for after, start in zip(counted(), before, strict=True)] == [3, 2]

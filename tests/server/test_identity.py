@@ -7,7 +7,7 @@ import pytest
 from litestar.types import Receive, Scope, Send
 
 from inferneo_core.errors import AuthenticationFailed
-from inferneo_server.identity import KeyCheck, is_loopback
+from inferneo_server.identity import KeyCheck, Keys, is_loopback
 
 KEY = "sk-right"
 PRIVATE = ["/v1/models", "/v1/chat/completions", "/metrics", "/healthz", "/docs/other", "/nowhere"]
@@ -21,10 +21,13 @@ def passes(*headers: tuple[bytes, bytes], path: str = "/v1/models", key: str | N
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         reached.append(scope["path"])
 
-    scope = cast("Scope", {"type": "http", "path": path, "headers": list(headers)})
+    scope = cast(
+        "Scope",
+        {"type": "http", "path": path, "headers": list(headers), "query_string": b"", "state": {}},
+    )
     unused: Any = None
     try:
-        asyncio.run(KeyCheck(application, key=key)(scope, unused, unused))
+        asyncio.run(KeyCheck(application, keys=Keys([key] if key else []))(scope, unused, unused))
     except AuthenticationFailed as error:
         assert error.headers == {"www-authenticate": "Bearer"}
         assert reached == []

@@ -44,25 +44,21 @@ def on(engine: SimulatedEngine, work: Callable[[Service], Awaitable[None]]) -> N
     async def bounded() -> None:
         async with ready_service(engine) as service:
             await work(service)
-            assert service.running == 0
+            assert service.registry.running == 0
 
     asyncio.run(bounded())
 
 
 async def usage(service: Service, request: ChatCompletionRequest | CompletionRequest) -> Any:
     """Tokens of the prompt and of the answer."""
-    if isinstance(request, ChatCompletionRequest):
-        generation = await service.chat(request)
-    else:
-        generation = await service.complete(request)
-    counted = (await read_answer(generation))["usage"]
+    counted = (await read_answer(await service.begin(request)))["usage"]
     return counted["prompt_tokens"], counted["completion_tokens"]
 
 
 async def refusal(service: Service, request: ChatCompletionRequest | CompletionRequest) -> ApiError:
     with pytest.raises(ApiError) as caught:
         await usage(service, request)
-    assert service.running == 0
+    assert service.registry.running == 0
     return caught.value
 
 
@@ -168,8 +164,8 @@ def test_a_prompt_is_a_text_or_token_ids_or_several_of_either(
     prompt: Any, prompts: int, tokens: int
 ) -> None:
     async def work(service: Service) -> None:
-        generation = await service.complete(CompletionRequest(prompt=prompt, max_tokens=2))
-        answer = await read_answer(generation)
+        reader = await service.begin(CompletionRequest(prompt=prompt, max_tokens=2))
+        answer = await read_answer(reader)
 
         assert [choice["index"] for choice in answer["choices"]] == [*range(prompts)]
         assert answer["usage"]["prompt_tokens"] == tokens
@@ -197,9 +193,9 @@ def test_an_empty_prompt_and_a_mixture_are_refused(prompt: Any) -> None:
 
 def test_prompts_times_choices_are_bounded() -> None:
     async def work(service: Service) -> None:
-        generation = await service.complete(CompletionRequest(prompt=["a"] * 64, n=2, max_tokens=1))
-        assert service.running == 128
-        await generation.aclose()
+        reader = await service.begin(CompletionRequest(prompt=["a"] * 64, n=2, max_tokens=1))
+        assert service.registry.running == 128
+        await reader.aclose()
 
         for prompts, n in ((65, 2), (129, None), (2, 128)):
             error = await refusal(service, CompletionRequest(prompt=["a"] * prompts, n=n))
@@ -225,13 +221,13 @@ def test_the_model_may_be_named_or_left_out_but_not_be_another() -> None:
 
 def test_a_server_that_drains_takes_nothing_new_and_finishes_what_runs() -> None:
     async def work(service: Service) -> None:
-        running = await service.chat(chat_request(max_tokens=5))
+        running = await service.begin(chat_request(max_tokens=5))
         service.draining = True
 
         for request in (chat_request(), CompletionRequest(prompt="a")):
             with pytest.raises(Draining):
                 await usage(service, request)
-        assert service.running == 1
+        assert service.registry.running == 1
         assert (await read_answer(running))["usage"]["completion_tokens"] == 5
 
     on(talkative(), work)
@@ -280,12 +276,12 @@ def test_a_caller_who_gives_up_half_way_leaves_nothing_running() -> None:
 
     async def work(service: Service) -> None:
         request = CompletionRequest(prompt=["a", "b", "c"])
-        submission = asyncio.create_task(service.complete(request))
+        submission = asyncio.create_task(service.begin(request))
         await reached.wait()
-        assert service.running == 2
+        assert service.registry.running == 2
         submission.cancel()
         with pytest.raises(asyncio.CancelledError):
             await submission
-        assert service.running == 0
+        assert service.registry.running == 0
 
     on(BusyWithTwo(hang), work)

@@ -74,19 +74,32 @@ def test_every_setting_can_be_given_by_each_source(
         "engine_args": ('{"words": 3}', {"words": 3}),
         "max_body_bytes": ("2048", 2048),
         "keep_alive_seconds": ("0.5", 0.5),
+        "cors_origins": ('["https://a.example"]', ["https://a.example"]),
+        "stall_seconds": ("2", 2.0),
+        "max_resume_seconds": ("0", 0.0),
+        "repeat_seconds": ("0.5", 0.5),
+        "stream_log_bytes": ("1024", 1024),
+        "stream_logs_bytes": ("2048", 2048),
+        "websocket_requests": ("1", 1),
+        "websocket_idle_seconds": ("0.5", 0.5),
+        "websocket_auth_seconds": ("0.5", 0.5),
+        "websocket_ping_seconds": ("0.5", 0.5),
+        "websocket_compression": ("false", False),
         "drain_seconds": ("0", 0.0),
         "log_level": ("error", "error"),
         "access_log": ("false", False),
     }
     expected: dict[str, Any] = {name: value for name, (_, value) in given.items()}
     file = config("\n".join(f"{name}: {text}" for name, (text, _) in given.items()))
-    from_file = load_settings(file).model_dump(exclude={"api_key"})
+    secret = {"api_key", "api_keys"}
+    from_file = load_settings(file).model_dump(exclude=secret)
     for name, (text, _) in given.items():
         monkeypatch.setenv(ENV_PREFIX + name.upper(), text)
-    from_environment = load_settings().model_dump(exclude={"api_key"})
-    from_flags = load_settings(**expected).model_dump(exclude={"api_key"})
+    from_environment = load_settings().model_dump(exclude=secret)
+    from_flags = load_settings(**expected).model_dump(exclude=secret)
 
     assert from_file == from_environment == from_flags == expected
+    assert expected.keys() == Settings.model_fields.keys() - secret
 
 
 def test_what_stands_under_server_counts_as_if_it_stood_at_the_top(config: WriteFile) -> None:
@@ -166,6 +179,17 @@ def test_a_name_unlike_any_other_is_refused_without_a_guess() -> None:
         ("log_level", "loud"),
         ("max_body_bytes", 1023),
         ("keep_alive_seconds", 0),
+        ("stall_seconds", 0.5),
+        ("max_resume_seconds", -1),
+        ("repeat_seconds", -1),
+        ("stream_log_bytes", 1023),
+        ("stream_logs_bytes", 1023),
+        ("websocket_requests", 0),
+        ("websocket_idle_seconds", 0),
+        ("websocket_auth_seconds", 0),
+        ("websocket_ping_seconds", 0),
+        ("websocket_compression", "perhaps"),
+        ("api_keys", "sk-a"),
         ("drain_seconds", -1),
         ("access_log", "perhaps"),
         ("model", 5),

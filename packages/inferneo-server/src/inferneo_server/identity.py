@@ -61,7 +61,7 @@ class Keys:
 
     def key_owner(self, credential: str) -> str | None:
         """Whose key it is, if it is one and no token."""
-        given, found = credential.strip().encode(), None
+        given, found = _bytes(credential), None
         for key, owner in self._owners.items():
             if hmac.compare_digest(given, key):
                 found = owner
@@ -75,7 +75,7 @@ class Keys:
         """
         try:
             claims = jwt.decode(
-                token.strip(),
+                _bytes(token),
                 self._secret,
                 algorithms=["HS256"],
                 audience=_AUDIENCE,
@@ -192,12 +192,18 @@ def header(scope: Scope, name: bytes) -> str:
 def bearer(scope: Scope) -> str:
     """The credential of the `Authorization` header, or nothing."""
     scheme, _, token = header(scope, b"authorization").partition(" ")
-    return token if scheme.lower() == "bearer" else ""
+    # A key is text, a header is bytes; what is no UTF-8 comes out of `_bytes` as it was.
+    text = token.encode("latin-1").decode(errors="surrogateescape")
+    return text if scheme.lower() == "bearer" else ""
 
 
 def _query_token(scope: Scope) -> str:
     query = scope["query_string"]
     return parse_qs(query.decode("latin-1")).get("token", [""])[0] if query else ""
+
+
+def _bytes(credential: str) -> bytes:
+    return credential.strip().encode(errors="surrogateescape")
 
 
 def _owner(key: str) -> str:
