@@ -2,15 +2,20 @@
 
 import asyncio
 import contextlib
+import gc
 import json
-from collections.abc import AsyncIterator, Sequence
+import selectors
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
+from inferneo_core.completions import CompletionRequest
+from inferneo_server.answers import AnswerForm, TextForm
 from inferneo_server.engines.base import Delta, Engine
 from inferneo_server.engines.simulated import SimulatedDelta
+from inferneo_server.generation import Generation, Terms
 from inferneo_server.registry import Registry
 from inferneo_server.service import Service
-from inferneo_server.streams import Reader
+from inferneo_server.streams import Reader, Streams
 
 MODEL = "words"
 BOUND_SECONDS = 20.0
@@ -112,3 +117,126 @@ class ScriptedStream:
         self.closed += 1
         if self._close_error is not None:
             raise self._close_error
+
+
+class FedStream:
+    """A stream whose steps come when the test gives them.
+
+    Attributes:
+        asked: set while somebody waits for the next step.
+        closed: how often it was closed.
+    """
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.cached_tokens = 0
+        self.closed = 0
+        self._steps: asyncio.Queue[Sequence[Delta] | Exception] = asyncio.Queue()
+
+    def give(self, *texts: str) -> None:
+        """The next step: a delta for each text, all of the first choice."""
+        self._steps.put_nowait([delta(text) for text in texts])
+
+    def give_deltas(self, *deltas: Delta) -> None:
+        """The next step."""
+        self._steps.put_nowait(deltas)
+
+    def fail(self, error: Exception) -> None:
+        """The next step is an error; StopAsyncIteration is the end."""
+        self._steps.put_nowait(error)
+
+    def end(self) -> None:
+        """There is no further step."""
+        self.fail(StopAsyncIteration())
+
+    def __aiter__(self) -> "FedStream":
+        return self
+
+    async def __anext__(self) -> Sequence[Delta]:
+        assert not self.asked.is_set(), "two wait for the next step"
+        assert not self.closed, "somebody waits for a step of a closed stream"
+        self.asked.set()
+        try:
+            step = await self._steps.get()
+        finally:
+            self.asked.clear()
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    async def aclose(self) -> None:
+        assert not self.asked.is_set(), "closed while somebody waits for its next step"
+        # As an engine does, which tells another process.
+        await asyncio.sleep(0)
+        self.closed += 1
+
+
+async def begin(
+    streams: Streams,
+    stream: FedStream,
+    *,
+    form: type[AnswerForm] | None = None,
+    terms: Terms | None = None,
+    **options: Any,
+) -> Reader:
+    """A reader of a new generation over this stream, of texts unless another form is given."""
+    terms = terms or Terms()
+
+    async def make() -> Generation:
+        given = {"choices": 1, "prompt_tokens": 3, "streamed": True} | options
+        made: Any = (form or TextForm)(MODEL)  # type: ignore[call-arg]
+        return Generation(made, stream, terms=terms, log_bytes=streams.log_bytes, **given)
+
+    return await streams.begin(CompletionRequest(prompt=""), terms, make)
+
+
+def texts(events: Sequence[bytes]) -> list[str]:
+    """What events of texts tell."""
+    return [json.loads(event)["choices"][0]["text"] for event in events]
+
+
+async def read_texts(reader: Reader) -> list[str]:
+    """What a reader has not read yet, to the end. Leaves it open."""
+    told: list[str] = []
+    while events := await reader.read():
+        told += texts(events)
+    return told
+
+
+class _Skipping(selectors.DefaultSelector):
+    """Does not wait: it says that the time is over."""
+
+    skipped = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        assert timeout is not None, "all wait, and nothing will ever come"
+        self.skipped += timeout
+        return super().select(0)
+
+
+class QuickLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock leaps to the next timer when all tasks wait. It knows no sockets
+    and no threads."""
+
+    def __init__(self) -> None:
+        self._leaps = _Skipping()
+        super().__init__(self._leaps)
+
+    def time(self) -> float:
+        return super().time() + self._leaps.skipped
+
+
+def run_quickly(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end on a clock that leaps; neither a task nor an error may be left unseen."""
+    unseen: list[Any] = []
+
+    async def bounded() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+        async with asyncio.timeout(3600):
+            await work
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        gc.collect()
+
+    with asyncio.Runner(loop_factory=QuickLoop) as runner:
+        runner.run(bounded())
+    assert unseen == []

@@ -87,7 +87,8 @@ class Log:
             raise EventsDropped(
                 f"Event {number} is no longer kept; the oldest that is there is {self.first}"
             )
-        return self._events[number - self.first :] if number > self.first else self._events
+        # A copy: a reader that is slow to hand it on must not find later events in it.
+        return self._events[number - self.first :]
 
 
 class Generation:
