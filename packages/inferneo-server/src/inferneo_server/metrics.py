@@ -18,6 +18,7 @@ FIRST_TOKEN_SECONDS = Histogram(
 PROMPT_TOKENS = Counter("inferneo_prompt_tokens", "Tokens read")
 COMPLETION_TOKENS = Counter("inferneo_completion_tokens", "Tokens written")
 CHOICES_RUNNING = Gauge("inferneo_choices_running", "Choices that the engine works on or queues")
+TASKS = Gauge("inferneo_tasks", "asyncio tasks alive")
 
 
 @lru_cache(maxsize=1024)

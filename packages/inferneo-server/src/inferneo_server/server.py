@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from inferneo_server.app import make_app, make_service
 from inferneo_server.identity import is_loopback
+from inferneo_server.metrics import TASKS
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.transports.uvicorn import ServerProtocol, SocketProtocol
@@ -107,6 +108,8 @@ async def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=FLUSH_SECONDS,
     )
     server = DrainingServer(config, service, settings)
+    loop = asyncio.get_running_loop()
+    TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
     models = asyncio.create_task(service.registry.run())
     progress = asyncio.create_task(_tell_progress(settings, server, service))
     models.add_done_callback(server.exit_without_models)
@@ -115,8 +118,10 @@ async def serve(settings: Settings) -> None:
     finally:
         progress.cancel()
         failure = models.exception() if models.done() and not models.cancelled() else None
+        # Before the engine: what it fails would be kept for its readers.
+        await service.streams.aclose()
         models.cancel()
-        await asyncio.gather(models, progress, service.streams.aclose(), return_exceptions=True)
+        await asyncio.gather(models, progress, return_exceptions=True)
     if failure is not None:
         raise failure
 

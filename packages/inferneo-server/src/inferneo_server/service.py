@@ -48,8 +48,6 @@ class Service:
             ApiError: the request is refused.
         """
         terms = terms or Terms()
-        if self.draining:
-            raise Draining
         try:
             async with asyncio.timeout_at(terms.deadline):
                 return await self.streams.begin(request, terms, lambda: self._make(request, terms))
@@ -59,6 +57,9 @@ class Service:
     def _make(
         self, request: ChatCompletionRequest | CompletionRequest, terms: Terms
     ) -> Awaitable[Generation]:
+        # Not sooner: what had begun before may still be joined.
+        if self.draining:
+            raise Draining
         if isinstance(request, ChatCompletionRequest):
             return self._chat(request, terms)
         return self._complete(request, terms)

@@ -67,7 +67,8 @@ class SimulatedEngine:
 
     @property
     def running(self) -> int:
-        return sum(stream.unfinished for stream in self._streams)
+        # A copy: metrics are read by another thread.
+        return sum(stream.unfinished for stream in tuple(self._streams))
 
     async def start(self) -> None:
         await asyncio.sleep(self._start_seconds)
@@ -189,8 +190,10 @@ class SimulatedStream:
         silence = (step - 1) * engine.token_seconds
         silence += engine.token_seconds if self._written else engine.first_token_seconds
         if silence:
+            # Not `wait_for`, which swallows a cancellation that comes together with the failure.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._failed.wait(), silence)
+                async with asyncio.timeout(silence):
+                    await self._failed.wait()
         else:
             # Others get their turn even where no time passes.
             await asyncio.sleep(0)

@@ -60,8 +60,9 @@ class _HeadHolder:
         self._write(data)
 
     def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
+        head, self._head = self._head, b""
+        # The other end may have gone in the meantime.
+        if head and not self._transport.is_closing():
             self._write(head)
 
     def close(self) -> None:
@@ -115,8 +116,9 @@ class _Gatherer:
         self._gathered.append(data)
 
     def _flush(self) -> None:
-        if self._gathered:
-            gathered, self._gathered = self._gathered, []
+        gathered, self._gathered = self._gathered, []
+        # The other end may have gone in the meantime.
+        if gathered and not self._transport.is_closing():
             self._transport.write(b"".join(gathered))
 
     def close(self) -> None:

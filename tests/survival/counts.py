@@ -1,0 +1,69 @@
+"""Receives a server; hands on what it holds: tasks, sockets, memory, and work of its engine."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.integration.waiting import wait_until
+from tests.servers import RunningServer
+
+# Longer than uvicorn's wait for the other half of a closing handshake, and for the next request.
+GONE_SECONDS = 30.0
+
+
+class Held(NamedTuple):
+    """What a server holds beside its memory."""
+
+    choices: float
+    tasks: float
+    sockets: int
+
+
+class Written(NamedTuple):
+    """What engines have read and written since the start."""
+
+    prompt_tokens: float
+    completion_tokens: float
+
+
+def held(server: RunningServer) -> Held:
+    """What a server holds now. Asking takes a socket and a task, each time alike."""
+    return Held(
+        server.metric("inferneo_choices_running"), server.metric("inferneo_tasks"), sockets(server)
+    )
+
+
+def sockets(server: RunningServer) -> int:
+    """How many sockets the server's own process has open."""
+    count = 0
+    for descriptor in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink(descriptor).startswith("socket:")
+    return count
+
+
+def resident_bytes(server: RunningServer) -> int:
+    """The memory of the server's own process."""
+    pages = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def written(server: RunningServer) -> Written:
+    """What has been read and written by generations that have ended."""
+    return Written(
+        server.metric("inferneo_prompt_tokens_total"),
+        server.metric("inferneo_completion_tokens_total"),
+    )
+
+
+@contextlib.contextmanager
+def nothing_left(server: RunningServer) -> Iterator[None]:
+    """Check that the server soon holds no more than it did before the block."""
+    before = held(server)
+    yield
+    wait_until(
+        lambda: all(now <= then for now, then in zip(held(server), before, strict=True)),
+        seconds=GONE_SECONDS,
+    )
