@@ -12,7 +12,7 @@ import pytest
 
 from inferneo_server import Settings
 from inferneo_server.cli import _parser
-from inferneo_server.settings import ENV_PREFIX
+from inferneo_server.settings import ENV_PREFIX, load_settings
 
 END_SECONDS = 60.0  # a start, and an end, on a busy machine
 SIMULATED = ("--engine", "simulated", "--port", "0")
@@ -44,6 +44,14 @@ def complaint(*arguments: str, **environment: str) -> str:
 def gathered(*flags: str) -> Any:
     arguments = [part for flag in flags for part in ("--engine-args", flag)]
     return _parser().parse_args(["serve", *arguments]).engine_args
+
+
+def test_a_list_is_given_by_repeating_its_flag() -> None:
+    parsed = _parser().parse_args(["serve", "--cors-origins", "a", "--cors-origins", "b"])
+
+    settings = load_settings(cors_origins=parsed.cors_origins)
+
+    assert settings.cors_origins == ["a", "b"]
 
 
 def test_help_names_the_command_and_the_version() -> None:

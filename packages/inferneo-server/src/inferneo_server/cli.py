@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", metavar="FILE", help="YAML file with settings")
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        shown = "" if default in (None, {}) else f" (default: {default})"
+        shown = "" if default in (None, {}, []) else f" (default: {default})"
         serve.add_argument(
             f"--{name.replace('_', '-')}",
             help=f"{field.description}{shown}",
@@ -86,6 +86,9 @@ def _argument(name: str, annotation: Any) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(annotation) is dict:
         return {"action": _KeyValues, "metavar": "KEY=VALUE"}
+    if get_origin(annotation) is list:
+        # Repeated for each entry; the metavar is one of them.
+        return {"action": "append", "metavar": name.rsplit("_", 1)[-1].upper().removesuffix("S")}
     return {"metavar": name.rsplit("_", 1)[-1].upper()}
 
 

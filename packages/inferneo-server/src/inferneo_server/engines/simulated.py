@@ -42,6 +42,10 @@ class SimulatedEngine:
         start_seconds: how long `start` takes.
         start_error: why `start` fails; it does not, where this is None.
         fail_after_tokens: tokens of a choice after which its request fails; None never does.
+        vocabulary: the words that it writes, one after another.
+
+    Raises:
+        ValueError: the vocabulary is empty.
     """
 
     def __init__(
@@ -54,12 +58,16 @@ class SimulatedEngine:
         start_seconds: float = 0.0,
         start_error: str | None = None,
         fail_after_tokens: int | None = None,
+        vocabulary: Sequence[str] = VOCABULARY,
     ) -> None:
+        if isinstance(vocabulary, str) or not vocabulary:
+            raise ValueError("'vocabulary' must be a list of words")
         self.max_model_len = max_model_len
         self.first_token_seconds = first_token_seconds
         self.token_seconds = token_seconds
         self.words = words
         self.fail_after_tokens = fail_after_tokens
+        self.vocabulary = vocabulary
         self._start_seconds = start_seconds
         self._start_error = start_error
         self._failure: asyncio.Future[str] | None = None
@@ -201,11 +209,12 @@ class SimulatedStream:
             raise EngineUnavailable("The engine has died")
 
     def _delta(self, index: int, first: int, step: int, last: bool) -> SimulatedDelta:
+        vocabulary = self._engine.vocabulary
         token_ids = [
-            (self._seed + index + position) % len(VOCABULARY)
+            (self._seed + index + position) % len(vocabulary)
             for position in range(first, first + step)
         ]
-        words = " ".join(VOCABULARY[token_id] for token_id in token_ids)
+        words = " ".join(vocabulary[token_id] for token_id in token_ids)
         return SimulatedDelta(
             index=index,
             text=f" {words}" if first else words,
