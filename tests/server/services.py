@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from inferneo_core.completions import CompletionRequest
-from inferneo_server.answers import AnswerForm, TextForm
+from inferneo_server.answers import TextForm
 from inferneo_server.engines.base import Delta, Engine
 from inferneo_server.engines.simulated import SimulatedDelta
 from inferneo_server.generation import Generation, Terms
@@ -19,6 +19,7 @@ from inferneo_server.streams import Reader, Streams
 
 MODEL = "words"
 BOUND_SECONDS = 20.0
+KEPT = Terms(resume_for=60)
 
 
 @contextlib.asynccontextmanager
@@ -149,12 +150,18 @@ class FedStream:
         """There is no further step."""
         self.fail(StopAsyncIteration())
 
+    def _demand(self, kept: bool, complaint: str) -> None:
+        """Fail the test, even where nobody hears of the exception."""
+        if not kept:
+            asyncio.get_running_loop().call_exception_handler({"message": complaint})
+            raise AssertionError(complaint)
+
     def __aiter__(self) -> "FedStream":
         return self
 
     async def __anext__(self) -> Sequence[Delta]:
-        assert not self.asked.is_set(), "two wait for the next step"
-        assert not self.closed, "somebody waits for a step of a closed stream"
+        self._demand(not self.asked.is_set(), "two wait for the next step")
+        self._demand(not self.closed, "somebody waits for a step of a closed stream")
         self.asked.set()
         try:
             step = await self._steps.get()
@@ -165,29 +172,34 @@ class FedStream:
         return step
 
     async def aclose(self) -> None:
-        assert not self.asked.is_set(), "closed while somebody waits for its next step"
+        self._demand(not self.asked.is_set(), "closed while somebody waits for its next step")
         # As an engine does, which tells another process.
         await asyncio.sleep(0)
         self.closed += 1
 
 
-async def begin(
+async def make(
     streams: Streams,
     stream: FedStream,
     *,
-    form: type[AnswerForm] | None = None,
+    form: type[Any] = TextForm,
     terms: Terms | None = None,
     **options: Any,
+) -> Generation:
+    """A generation over this stream, as a service makes one."""
+    given = {"choices": 1, "prompt_tokens": 3, "streamed": True} | options
+    return Generation(form(MODEL), stream, terms=terms, log_bytes=streams.log_bytes, **given)
+
+
+async def begin(
+    streams: Streams, stream: FedStream, *, terms: Terms | None = None, **options: Any
 ) -> Reader:
-    """A reader of a new generation over this stream, of texts unless another form is given."""
+    """A reader of a new generation over this stream."""
     terms = terms or Terms()
-
-    async def make() -> Generation:
-        given = {"choices": 1, "prompt_tokens": 3, "streamed": True} | options
-        made: Any = (form or TextForm)(MODEL)  # type: ignore[call-arg]
-        return Generation(made, stream, terms=terms, log_bytes=streams.log_bytes, **given)
-
-    return await streams.begin(CompletionRequest(prompt=""), terms, make)
+    request = CompletionRequest(prompt="")
+    return await streams.begin(
+        request, terms, lambda: make(streams, stream, terms=terms, **options)
+    )
 
 
 def texts(events: Sequence[bytes]) -> list[str]:
@@ -240,3 +252,35 @@ def run_quickly(work: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=QuickLoop) as runner:
         runner.run(bounded())
     assert unseen == []
+
+
+@contextlib.asynccontextmanager
+async def read_by(
+    number: int,
+    stream: FedStream,
+    *,
+    log_bytes: int = 4096,
+    terms: Terms = KEPT,
+    **options: Any,
+) -> AsyncIterator[list[Reader]]:
+    """So many readers of one generation, each at its beginning; all leave it behind the block."""
+    streams = Streams(log_bytes=log_bytes)
+    first = await begin(streams, stream, terms=terms, **options)
+    name = first.generation.id
+    readers = [first, *(streams.resume(name, terms.owner, -1) for _ in range(number - 1))]
+    yield readers
+    await leave(streams, *readers)
+    assert stream.closed
+
+
+async def leave(streams: Streams, *readers: Reader) -> None:
+    """Close the readers, and what is kept without one."""
+    for reader in readers:
+        await reader.aclose()
+    await streams.aclose()
+
+
+async def settle() -> None:
+    """Let every task go on until it waits for something from outside."""
+    for _ in range(10):
+        await asyncio.sleep(0)

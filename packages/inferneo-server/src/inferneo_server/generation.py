@@ -12,6 +12,9 @@ from inferneo_server.answers import AnswerForm, Choice, finish_reason
 from inferneo_server.engines.base import Delta, DeltaStream
 from inferneo_server.metrics import COMPLETION_TOKENS, FIRST_TOKEN_SECONDS, PROMPT_TOKENS
 
+# Steps have fewer events; of a long log a reader takes so many, as fast as its client does.
+EVENTS_AT_ONCE = 256
+
 
 class Terms(Struct, frozen=True, kw_only=True):
     """What a request asks for beside its answer.
@@ -78,7 +81,7 @@ class Log:
         self.first += dropped
 
     def since(self, number: int) -> list[bytes]:
-        """The events from this number on.
+        """The events from this number on, so many as are handed on at once.
 
         Raises:
             EventsDropped: some of them are gone.
@@ -88,7 +91,8 @@ class Log:
                 f"Event {number} is no longer kept; the oldest that is there is {self.first}"
             )
         # A copy: a reader that is slow to hand it on must not find later events in it.
-        return self._events[number - self.first :]
+        start = number - self.first
+        return self._events[start : start + EVENTS_AT_ONCE]
 
 
 class Generation:
@@ -163,9 +167,11 @@ class Generation:
             self._end_well()
         except asyncio.CancelledError:
             # By `stop`, which leaves the closing to us; or by who owns this task.
-            if task is None or not self.ended or task.uncancel():
+            if task is None or not self.ended:
                 raise
             await self._stream.aclose()
+            if task.uncancel():
+                raise
         except Exception as error:
             self._end(error)
         finally:

@@ -46,7 +46,7 @@ class Reader:
                 return []
             await generation.advance()
         events = log.since(self.position)
-        self.position = log.count
+        self.position += len(events)
         return events
 
     async def answer(self) -> bytes:
@@ -91,6 +91,7 @@ class Streams:
         self._kept: dict[str, Generation] = {}
         self._unread: dict[str, _Unread] = {}
         self._unread_bytes = 0
+        self._keepers: set[asyncio.Task[None]] = set()
         self._repeats: dict[tuple[str, str], _Repeated] = {}
 
     @property
@@ -121,9 +122,9 @@ class Streams:
                     code="idempotency_conflict",
                 )
             await known.begun.wait()
-            if known.generation is not None:
-                if known.generation.error is None:
-                    return self._enter(known.generation, joined=True)
+            if known.generation is not None and known.generation.error is None:
+                return self._enter(known.generation, joined=True)
+            if self._repeats.get(key) is known:
                 break
         self._repeats[key] = repeated = _Repeated(body)
         try:
@@ -180,13 +181,12 @@ class Streams:
         if not terms.kept:
             await generation.close()
         elif generation.ended or terms.resume_for:
-            self._unread[generation.id] = _Unread(
-                bytes=generation.log.bytes,
-                since=asyncio.get_running_loop().time(),
-                keeper=asyncio.create_task(self._keep(generation)),
-            )
-            self._unread_bytes += generation.log.bytes
-            await self._make_room()
+            keeper = asyncio.create_task(self._keep(generation))
+            self._keepers.add(keeper)
+            keeper.add_done_callback(self._keepers.discard)
+            now = asyncio.get_running_loop().time()
+            self._unread[generation.id] = _Unread(since=now, keeper=keeper)
+            await self._weigh(generation)
         else:
             self._forget(generation)
             await generation.close()
@@ -199,7 +199,11 @@ class Streams:
             async with asyncio.timeout(terms.resume_for):
                 while not generation.ended:
                     await generation.advance()
+                    await self._weigh(generation)
         complete = generation.ended
+        if not complete:
+            # First of all: who came back while the engine is told would stop that half-way.
+            self._forget(generation)
         await generation.close()
         if complete and generation.id in self._kept:
             repeat = self._repeat_seconds if terms.idempotency_key else 0.0
@@ -220,17 +224,26 @@ class Streams:
         if repeated is not None and repeated.generation is generation:
             del self._repeats[key]
 
-    async def _make_room(self) -> None:
-        """Forget what nobody reads, the oldest first, until the logs fit."""
+    async def _weigh(self, generation: Generation) -> None:
+        """Count what a generation without a reader has written, and make room for it."""
+        if unread := self._unread.get(generation.id):
+            self._unread_bytes += generation.log.bytes - unread.bytes
+            unread.bytes = generation.log.bytes
         while self._unread_bytes > self._total_bytes:
-            name, unread = next(iter(self._unread.items()))
-            generation = self._kept[name]
-            self._forget(generation)
-            if generation.ended:
-                unread.keeper.cancel()
-            else:
-                # Its keeper, which waits for the engine, sees to the rest.
-                await generation.stop(Cancelled("There was no room to keep it for a reader"))
+            oldest = next(iter(self._unread))
+            await self._drop(oldest, Cancelled("There was no room to keep it for a reader"))
+
+    async def _drop(self, name: str, reason: Cancelled) -> None:
+        """Forget a generation without a reader, and end what it still does."""
+        generation, keeper = self._kept[name], self._unread[name].keeper
+        self._forget(generation)
+        if not generation.ended:
+            # Its keeper, which waits for the engine, sees to the rest.
+            await generation.stop(reason)
+        elif keeper is not asyncio.current_task():
+            keeper.cancel()
+            await asyncio.wait([keeper])
+            await generation.close()
 
     async def cancel(self, stream_id: str, owner: str) -> None:
         """End a generation for all its readers.
@@ -242,10 +255,11 @@ class Streams:
 
     async def aclose(self) -> None:
         """End all that is kept without a reader."""
-        keepers = [unread.keeper for unread in self._unread.values()]
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+        while self._unread:
+            # One that will not close keeps no other open.
+            with contextlib.suppress(Exception):
+                await self._drop(next(iter(self._unread)), Cancelled("The server has stopped"))
+        await asyncio.gather(*self._keepers, return_exceptions=True)
 
 
 class _Repeated:
@@ -257,9 +271,9 @@ class _Repeated:
         self.generation: Generation | None = None
 
 
-class _Unread(Struct, frozen=True, kw_only=True):
+class _Unread(Struct, kw_only=True):
     """What is known of a generation without a reader: since when, by the loop's clock."""
 
-    bytes: int
     since: float
     keeper: asyncio.Task[None]
+    bytes: int = 0
