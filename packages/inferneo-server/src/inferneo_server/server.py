@@ -25,6 +25,8 @@ PROGRESS_SECONDS = 5.0
 DRAIN_POLL_SECONDS = 0.05
 # Answers that are written, but not yet read by their clients, have this long.
 FLUSH_SECONDS = 3
+# What the system takes of an answer beyond what is on its way.
+UNSENT_BYTES = 64 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         for server in self.servers:
             for listener in server.sockets:
-                _end_stalled(listener, self._stall_seconds)
+                _bound_stalled(listener, self._stall_seconds)
         self.listening.set()
 
     @contextlib.contextmanager
@@ -126,14 +128,22 @@ async def serve(settings: Settings) -> None:
         raise failure
 
 
-def _end_stalled(listener: Any, seconds: float) -> None:
-    """Have the system end connections, half-open ones too, whose other end takes nothing.
+def _bound_stalled(listener: Any, seconds: float) -> None:
+    """Have the system hold little for connections whose other end takes nothing, half-open ones
+    too, and end them after a while. Each connection inherits it from the listener.
 
-    Source: tcp(7), TCP_USER_TIMEOUT, which the connections inherit from the listener.
+    Source: tcp(7), TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT. By default Linux takes megabytes of
+    what cannot be sent.
     """
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux alone has it
-    if option is not None and listener.family in (socket.AF_INET, socket.AF_INET6):
-        listener.setsockopt(socket.IPPROTO_TCP, option, round(seconds * 1000))
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    for name, value in (
+        ("TCP_USER_TIMEOUT", round(seconds * 1000)),
+        ("TCP_NOTSENT_LOWAT", UNSENT_BYTES),
+    ):
+        option = getattr(socket, name, None)  # not every system has them
+        if option is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _with_key(settings: Settings) -> Settings:

@@ -14,6 +14,8 @@ logger.setLevel(logging.WARNING)
 
 # Requests of one connection that may wait for their turn while it is still read.
 MAX_PIPELINED = 32
+# More is written at once: only then is it seen that the other end does not take it.
+MAX_GATHERED_BYTES = 64 * 1024
 
 
 class ServerProtocol(HttpToolsProtocol):
@@ -109,14 +111,18 @@ class _Gatherer:
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._gathered: list[bytes] = []
+        self._size = 0
 
     def write(self, data: bytes) -> None:
         if not self._gathered:
             asyncio.get_running_loop().call_soon(self._flush)
         self._gathered.append(data)
+        self._size += len(data)
+        if self._size > MAX_GATHERED_BYTES:
+            self._flush()
 
     def _flush(self) -> None:
-        gathered, self._gathered = self._gathered, []
+        gathered, self._gathered, self._size = self._gathered, [], 0
         # The other end may have gone in the meantime.
         if gathered and not self._transport.is_closing():
             self._transport.write(b"".join(gathered))
