@@ -116,12 +116,19 @@ def test_a_wrong_header_is_not_made_good_by_the_url() -> None:
 
 def test_a_token_whose_time_is_over_is_refused_wherever_it_stands() -> None:
     old = token(seconds=0)
-    for given in ({"bearer": old}, {"path": STREAM, "query": f"token={old}"}):
-        where: dict[str, Any] = given
+    of_request: list[dict[str, Any]] = [
+        {"bearer": old},
+        {"path": STREAM, "query": f"token={old}"},
+    ]
+    for where in of_request:
         with pytest.raises(AuthenticationFailed, match="time is over"):
             owner(**where)
-    for given in ({"bearer": old}, {"query": f"token={old}"}, {"subprotocols": (f"bearer.{old}",)}):
-        where = given
+    of_socket: list[dict[str, Any]] = [
+        {"bearer": old},
+        {"query": f"token={old}"},
+        {"subprotocols": (f"bearer.{old}",)},
+    ]
+    for where in of_socket:
         with pytest.raises(Refused, match="401.*invalid_api_key"):
             owner("websocket", **where)
 

@@ -46,6 +46,10 @@ SHUTDOWN_SECONDS = 5.0
 ABANDON_SECONDS = 0.2
 GIB = 1024**3
 RESTARTING = "The engine has died; it is being restarted"
+# What calls a template has names of its own; a template itself would be a program from outside.
+RESERVED_KWARGS = frozenset(
+    {"chat_template", "conversation", "messages", "model_config", "self", "tokenizer"}
+)
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +118,12 @@ class VllmEngine:
         tools: Sequence[Tool] | None,
         template_kwargs: dict[str, Any] | None,
     ) -> Prompt:
-        arguments = {"add_generation_prompt": True} | (template_kwargs or {}) | {"tokenize": False}
+        template_kwargs = template_kwargs or {}
+        for name in sorted(RESERVED_KWARGS & template_kwargs.keys()):
+            raise InvalidRequest(
+                f"'chat_template_kwargs' cannot hold '{name}'", param="chat_template_kwargs"
+            )
+        arguments = {"add_generation_prompt": True} | template_kwargs | {"tokenize": False}
         if tools:
             arguments["tools"] = msgspec.to_builtins(tools)
         params = ChatParams(chat_template_kwargs=arguments)
