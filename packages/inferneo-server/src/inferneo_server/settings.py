@@ -23,6 +23,9 @@ from pydantic_settings import SettingsError as SourceError
 EMBEDDED_MODEL = "inferneo-tiny"
 ENV_PREFIX = "INFERNEO_"
 
+# Hermes' form of calls; thinking only where the request enables it.
+_EMBEDDED_PARSERS = {"tool": "hermes", "reasoning": "deepseek_v3"}
+
 EngineName = Literal["vllm", "torch", "simulated"]
 
 
@@ -46,6 +49,17 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="arguments of the engine, as key=value (repeat it) or as JSON",
     )
+    tool_parser: str | None = Field(
+        None,
+        description="vLLM's parser of tool calls, or `none` (default: the embedded model's own, "
+        "else none)",
+    )
+    reasoning_parser: str | None = Field(
+        None,
+        description="vLLM's parser of reasoning, or `none` (default: the embedded model's own, "
+        "else none)",
+    )
+    strict: bool = Field(False, description="refuse requests with unknown fields")
     api_key: SecretStr | None = Field(None, description="the key that requests must carry")
     api_keys: list[SecretStr] = Field(
         default_factory=list, description="further keys; generations belong to the key they carry"
@@ -125,6 +139,13 @@ class Settings(BaseSettings):
             return self.served_model_name
         path = Path(self.model).expanduser()
         return path.resolve().name if path.is_dir() else self.model
+
+    def parser(self, kind: Literal["tool", "reasoning"]) -> str | None:
+        """vLLM's name of the parser of tool calls, or of reasoning; None is none."""
+        given: str | None = getattr(self, f"{kind}_parser")
+        if given is None and self.model == EMBEDDED_MODEL:
+            return _EMBEDDED_PARSERS[kind]
+        return None if given == "none" else given
 
     @property
     def model_source(self) -> str:

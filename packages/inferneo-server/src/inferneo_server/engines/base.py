@@ -5,8 +5,10 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from inferneo_core.chat import Message, Tool
+from inferneo_core.chat import ChatCompletionRequest
+from inferneo_core.logprobs import PromptLogprobs, TokenLogprob
 from inferneo_core.sampling import SamplingFields
+from inferneo_server.engines.parsing import Parsing
 
 
 class Prompt(Struct, frozen=True, kw_only=True):
@@ -24,6 +26,7 @@ class Delta(Protocol):
         text: new text; empty while a character is incomplete or may begin a stop string.
         token_ids: new tokens.
         finish_reason: `stop` or `length` on the choice's last delta, else None.
+        stop_reason: the stop text or token id that ended the choice, if one did.
     """
 
     @property
@@ -34,6 +37,20 @@ class Delta(Protocol):
     def token_ids(self) -> Sequence[int]: ...
     @property
     def finish_reason(self) -> str | None: ...
+    @property
+    def stop_reason(self) -> int | str | None: ...
+
+
+class DetailedDelta(Struct, frozen=True, kw_only=True):
+    """A delta with the logprobs of its tokens, and, the first of a choice, those of the prompt."""
+
+    index: int
+    text: str
+    token_ids: Sequence[int]
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    logprobs: Sequence[TokenLogprob] | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class DeltaStream(Protocol):
@@ -89,13 +106,8 @@ class Engine(Protocol):
         """Wait until the engine cannot serve any more, and say why."""
         ...
 
-    async def render_chat(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[Tool] | None,
-        template_kwargs: dict[str, Any] | None,
-    ) -> Prompt:
-        """Render a conversation by the model's chat template.
+    async def render_chat(self, request: ChatCompletionRequest) -> Prompt:
+        """Render a conversation by the model's chat template, with the tools that may be called.
 
         Raises:
             InvalidRequest: the template refuses the conversation.
@@ -113,6 +125,31 @@ class Engine(Protocol):
         """
         ...
 
+    async def render_infill(self, prefix: str, suffix: str) -> Prompt:
+        """Render a gap to be filled.
+
+        Raises:
+            InvalidRequest: the model's tokenizer has no tokens for that.
+        """
+        ...
+
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        """The text of each token by itself."""
+        ...
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids."""
+        ...
+
+    def parsing(self, request: ChatCompletionRequest, prompt: Prompt) -> Parsing | None:
+        """How to find tool calls and reasoning in the answer to a request; None where there are
+        none to be found.
+
+        Raises:
+            InvalidRequest: the model cannot call tools as the request wants it to.
+        """
+        ...
+
     async def submit(
         self,
         request_id: str,
@@ -121,8 +158,13 @@ class Engine(Protocol):
         *,
         max_tokens: int,
         streamed: bool,
+        logprobs: int | None = None,
+        parsing: Parsing | None = None,
     ) -> DeltaStream:
         """Hand a prompt to the engine. What is not `streamed` comes as one step at the end.
+
+        With `logprobs`, or where the sampling asks for those of the prompt, the deltas are
+        DetailedDeltas.
 
         Raises:
             InvalidRequest: the engine refuses the parameters.

@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec import Struct
 
-from inferneo_core.chat import Message, Tool
+from inferneo_core.chat import ChatCompletionRequest, TextPart
 from inferneo_core.errors import EngineUnavailable, InvalidRequest
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import EngineStartError, Prompt
+from inferneo_server.engines.parsing import Parsing
 
 VOCABULARY = ["a", "stream", "of", "words", "that", "no", "model", "wrote", "only", "counted"]
 VOCABULARY_SIZE = 8192
@@ -29,6 +29,7 @@ class SimulatedDelta(Struct, frozen=True, kw_only=True):
     text: str
     token_ids: list[int]
     finish_reason: str | None = None
+    stop_reason: str | None = None
 
 
 class SimulatedEngine:
@@ -96,17 +97,12 @@ class SimulatedEngine:
             return "The engine was not started"
         return await asyncio.shield(self._failure)
 
-    async def render_chat(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[Tool] | None,
-        template_kwargs: dict[str, Any] | None,
-    ) -> Prompt:
+    async def render_chat(self, request: ChatCompletionRequest) -> Prompt:
         texts = [
             message.content
             if isinstance(message.content, str)
-            else " ".join(part.text for part in message.content or ())
-            for message in messages
+            else " ".join(part.text for part in message.content or () if isinstance(part, TextPart))
+            for message in request.messages
         ]
         return await self.render_text(" ".join(texts))
 
@@ -117,6 +113,18 @@ class SimulatedEngine:
             raise InvalidRequest("The prompt is empty, or not of the vocabulary", param="prompt")
         return Prompt(token_ids=prompt)
 
+    async def render_infill(self, prefix: str, suffix: str) -> Prompt:
+        raise InvalidRequest("The simulated engine fills no gaps", param="suffix")
+
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        return [self.detokenize([token_id]) for token_id in token_ids]
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        return " ".join(VOCABULARY[token_id % len(VOCABULARY)] for token_id in token_ids)
+
+    def parsing(self, request: ChatCompletionRequest, prompt: Prompt) -> None:
+        return None
+
     async def submit(
         self,
         request_id: str,
@@ -125,7 +133,11 @@ class SimulatedEngine:
         *,
         max_tokens: int,
         streamed: bool,
+        logprobs: int | None = None,
+        parsing: Parsing | None = None,
     ) -> "SimulatedStream":
+        if logprobs is not None or sampling.prompt_logprobs is not None:
+            raise InvalidRequest("The simulated engine has no logprobs", param="logprobs")
         if self._failure is None or self._failure.done():
             raise EngineUnavailable("The engine has stopped")
         length = max_tokens if sampling.ignore_eos else min(self.words, max_tokens)

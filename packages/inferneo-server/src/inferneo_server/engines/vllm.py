@@ -1,12 +1,13 @@
 """Receives token ids and sampling parameters; hands on deltas of vLLM's AsyncLLM.
 
-The only file that imports vllm. Written against 0.32 and 0.33.
+Only this file and its neighbours `vllm_*.py` import vllm. Written against 0.32 and 0.33.
 """
 
 import asyncio
 import contextlib
 import functools
 import logging
+import math
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -21,31 +22,39 @@ from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationEr
 from vllm.inputs.engine import tokens_input
 from vllm.platforms import current_platform
 from vllm.renderers import ChatParams
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
-from vllm.v1.engine.output_processor import RequestOutputCollector
 
-from inferneo_core.chat import Message, Tool
+from inferneo_core.chat import ChatCompletionRequest, Message, Part, RefusalPart, TextPart
 from inferneo_core.errors import (
     ContextLengthExceeded,
     EngineUnavailable,
     InvalidRequest,
     Overloaded,
-    ServerError,
 )
 from inferneo_core.sampling import SamplingFields
-from inferneo_server.engines.base import Delta, DeltaStream, EngineStartError, Prompt
+from inferneo_server.engines.base import DeltaStream, EngineStartError, Prompt
 from inferneo_server.engines.joined import submit_all
+from inferneo_server.engines.parsing import Parsing
+from inferneo_server.engines.vllm_parsing import Reader, VllmParsing, template_kwargs
+from inferneo_server.engines.vllm_sampling import Sampling
+from inferneo_server.engines.vllm_stream import RESTARTING, DetailedStream, VllmStream
 
+# How known families of models mark what is before a gap, behind it, and where to fill it.
+_INFILL_TOKENS = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+    ("[PREFIX]", "[SUFFIX]", "[MIDDLE]"),
+)
 # Up to here it costs less to tokenise in the event loop than to hop to a thread and back.
 INLINE_CHARACTERS = 20_000
 HEALTH_CHECK_SECONDS = 0.5
 SHUTDOWN_SECONDS = 5.0
 ABANDON_SECONDS = 0.2
 GIB = 1024**3
-RESTARTING = "The engine has died; it is being restarted"
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +66,29 @@ class VllmEngine:
         model: a Hugging Face id or a local path.
         served_name: the name that requests give.
         engine_args: fields of vLLM's AsyncEngineArgs.
+        tool_parser: vLLM's name of the parser of tool calls; None leaves them in the text.
+        reasoning_parser: vLLM's name of the parser of reasoning; None leaves it in the text.
     """
 
-    def __init__(self, model: str, served_name: str, engine_args: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: str,
+        served_name: str,
+        engine_args: dict[str, Any],
+        *,
+        tool_parser: str | None = None,
+        reasoning_parser: str | None = None,
+    ) -> None:
+        self._tool_parser = tool_parser
+        self._reasoning_parser = reasoning_parser
         self._engine_args = {"model": model, "served_model_name": served_name} | engine_args
         # Lives as long as the engine: see lifeline.py.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
         self._loading: asyncio.Future[AsyncLLM] | None = None
         self._llm: AsyncLLM | None = None
         self._others = set(multiprocessing.active_children())
-        self._defaults: dict[str, Any] = {}
+        self._sampling: Sampling | None = None
+        self._reader: Reader | None = None
         self._encode: Callable[..., Encoding] | None = None
 
     @property
@@ -89,8 +111,13 @@ class VllmEngine:
         self._loading = asyncio.get_running_loop().run_in_executor(self._thread, self._load)
         # Shielded: aclose must find what a start that is given up has begun.
         self._llm = llm = await asyncio.shield(self._loading)
-        self._defaults = llm.model_config.get_diff_sampling_param()
-        self._encode = _encoder(llm.get_tokenizer())
+        config, tokenizer = llm.model_config, llm.get_tokenizer()
+        self._sampling = Sampling(config.get_diff_sampling_param(), config.get_vocab_size())
+        self._encode = _encoder(tokenizer)
+        try:
+            self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
+        except (TypeError, KeyError, ValueError) as error:
+            raise EngineStartError(_reason(error)) from error
 
     def _load(self) -> AsyncLLM:
         # Spawned processes inherit neither the server's sockets nor its locks.
@@ -108,20 +135,21 @@ class VllmEngine:
             await asyncio.sleep(HEALTH_CHECK_SECONDS)
         return "vLLM's engine process has died"
 
-    async def render_chat(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[Tool] | None,
-        template_kwargs: dict[str, Any] | None,
-    ) -> Prompt:
-        arguments = {"add_generation_prompt": True} | (template_kwargs or {}) | {"tokenize": False}
-        if tools:
-            arguments["tools"] = msgspec.to_builtins(tools)
+    async def render_chat(self, request: ChatCompletionRequest) -> Prompt:
+        goes_on = bool(request.continue_final_message)
+        arguments = {
+            "add_generation_prompt": not goes_on and request.add_generation_prompt is not False,
+            "continue_final_message": goes_on,
+            **template_kwargs(request),
+            "tokenize": False,
+        }
+        if request.tools and request.tool_choice != "none":
+            arguments["tools"] = msgspec.to_builtins(request.tools)
         params = ChatParams(chat_template_kwargs=arguments)
-        conversation = msgspec.to_builtins(messages)
+        conversation = msgspec.to_builtins(request.messages)
         renderer = self._alive.renderer
         with _client_errors("messages"):
-            if self._encode and _characters(messages) <= INLINE_CHARACTERS:
+            if self._encode and _characters(request.messages) <= INLINE_CHARACTERS:
                 _, rendered = renderer.render_messages(conversation, params)
                 return self._tokenized(rendered["prompt"], special=False)
             _, (prompt,) = await renderer.render_chat_async([conversation], params)
@@ -146,6 +174,33 @@ class VllmEngine:
         token_ids = self._encode(text, add_special_tokens=special).ids
         return Prompt(token_ids=token_ids, rendered=tokens_input(token_ids))
 
+    async def render_infill(self, prefix: str, suffix: str) -> Prompt:
+        tokens = next((each for each in _INFILL_TOKENS if self._known(each)), None)
+        if tokens is None:
+            raise InvalidRequest(
+                "The model's tokenizer has no tokens to fill a gap with", param="suffix"
+            )
+        before, between, after = tokens
+        return await self.render_text(f"{before}{prefix}{between}{suffix}{after}")
+
+    def _known(self, tokens: Sequence[str]) -> bool:
+        vocabulary = self._alive.get_tokenizer().get_vocab()
+        return all(token in vocabulary for token in tokens)
+
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        tokenizer = self._alive.get_tokenizer()
+        return [tokenizer.decode([token_id]) for token_id in token_ids]
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        self._alive.renderer.validate_token_ids(token_ids)
+        text: str = self._alive.get_tokenizer().decode(list(token_ids))
+        return text
+
+    def parsing(self, request: ChatCompletionRequest, prompt: Prompt) -> Parsing | None:
+        assert self._reader is not None
+        with _client_errors("tools"):
+            return self._reader.parsing(request, prompt)
+
     async def submit(
         self,
         request_id: str,
@@ -154,55 +209,43 @@ class VllmEngine:
         *,
         max_tokens: int,
         streamed: bool,
+        logprobs: int | None = None,
+        parsing: Parsing | None = None,
     ) -> DeltaStream:
-        choices = sampling.n or 1
-        if choices > 1 and sampling.temperature == 0:
+        assert self._sampling is not None
+        with _client_errors(None):
+            params = self._sampling.params(
+                sampling, max_tokens=max_tokens, streamed=streamed, logprobs=logprobs
+            )
+            if isinstance(parsing, VllmParsing):
+                parsing.adjust(params)
+        priority = sampling.priority or 0
+        if params.n > 1 and params.temperature == 0:
             # OpenAI gives n equal choices here, vLLM refuses: ask n times for one.
-            one = msgspec.structs.replace(sampling, n=1)
+            choices, params.n = params.n, 1
             submissions = (
-                self._submit(
-                    f"{request_id}-{number}", prompt, one, max_tokens=max_tokens, streamed=streamed
-                )
+                self._submit(f"{request_id}-{number}", prompt, params.clone(), priority)
                 for number in range(choices)
             )
             return await submit_all(submissions, 1)
-        return await self._submit(
-            request_id, prompt, sampling, max_tokens=max_tokens, streamed=streamed
-        )
+        return await self._submit(request_id, prompt, params, priority)
 
     async def _submit(
-        self,
-        request_id: str,
-        prompt: Prompt,
-        sampling: SamplingFields,
-        *,
-        max_tokens: int,
-        streamed: bool,
-    ) -> "VllmStream":
+        self, request_id: str, prompt: Prompt, params: SamplingParams, priority: int
+    ) -> VllmStream:
         llm = self._alive
         try:
             with _client_errors(None):
-                params = self._sampling_params(sampling, max_tokens=max_tokens, streamed=streamed)
-                collector = await llm.add_request(request_id, prompt.rendered, params)
+                collector = await llm.add_request(
+                    request_id, prompt.rendered, params, priority=priority
+                )
         except GracefulHTTPError as error:
             raise Overloaded(str(error)) from error
         except EngineDeadError as error:
             raise EngineUnavailable(RESTARTING) from error
+        if params.logprobs is not None or params.prompt_logprobs is not None:
+            return DetailedStream(llm, collector, params.logprobs or 0)
         return VllmStream(llm, collector)
-
-    def _sampling_params(
-        self, sampling: SamplingFields, *, max_tokens: int, streamed: bool
-    ) -> SamplingParams:
-        given = {
-            name: value
-            for name in _SAMPLING_NAMES
-            if (value := getattr(sampling, name)) is not None
-        }
-        return SamplingParams(
-            **self._defaults | given | {"max_tokens": max_tokens},
-            output_kind=RequestOutputKind.DELTA if streamed else RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,
-        )
 
     async def aclose(self) -> None:
         loading, self._loading, self._llm = self._loading, None, None
@@ -222,76 +265,6 @@ class VllmEngine:
             await asyncio.get_running_loop().run_in_executor(self._thread, shutdown)
         except Exception:
             logger.exception("vLLM did not shut down cleanly")
-
-
-class Arrival:
-    """Wakes the one task that reads a collector: of asyncio.Event what vLLM uses of it, at half the
-    cost, which each token pays."""
-
-    __slots__ = ("_loop", "_waiter")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
-
-    def set(self) -> None:
-        """Something has arrived."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def clear(self) -> None:
-        """It has been taken; the collector itself tells whether there is more."""
-
-    def wait(self) -> asyncio.Future[None]:
-        """Wait for the next arrival."""
-        self._waiter = self._loop.create_future()
-        return self._waiter
-
-
-class VllmStream:
-    """The deltas of one request to vLLM."""
-
-    def __init__(self, llm: AsyncLLM, collector: RequestOutputCollector) -> None:
-        self._llm = llm
-        self._collector = collector
-        self._finished = False
-        self._arrival = collector.ready = Arrival()
-        self.cached_tokens = 0
-
-    def __aiter__(self) -> "VllmStream":
-        return self
-
-    async def __anext__(self) -> Sequence[Delta]:
-        if self._finished:
-            raise StopAsyncIteration
-        try:
-            # Two steps come as one where the reader was slow: vLLM joins them.
-            while (output := self._collector.get_nowait()) is None:
-                await self._arrival.wait()
-        except EngineDeadError as error:
-            self._finished = True
-            raise EngineUnavailable(RESTARTING) from error
-        except Exception as error:
-            logger.exception("vLLM failed on a request")
-            raise ServerError("The engine failed on this request") from error
-        self._finished = output.finished
-        self.cached_tokens = output.num_cached_tokens or 0
-        deltas: Sequence[Delta] = output.outputs
-        return deltas
-
-    async def aclose(self) -> None:
-        if not self._finished:
-            self._finished = True
-            # Internal: our request id is the client's business, vLLM's own one is unique.
-            await self._llm.abort(self._collector.request_id, internal=True)
-        self._collector.close()
-
-
-_SAMPLING_NAMES = tuple(
-    name
-    for name in SamplingFields.__struct_fields__
-    if name in SamplingParams.__struct_fields__ and name != "max_tokens"
-)
 
 
 def _reason(error: Exception) -> str:
@@ -339,10 +312,17 @@ def _client_errors(param: str | None) -> Iterator[None]:
         raise InvalidRequest(str(error), param=param) from error
 
 
-def _characters(messages: Sequence[Message]) -> int:
+def _characters(messages: Sequence[Message]) -> float:
+    """How long a conversation is; infinitely so with pictures and sound, which need a thread."""
     return sum(
         len(message.content)
         if isinstance(message.content, str)
-        else sum(len(part.text) for part in message.content or ())
+        else sum(map(_part_characters, message.content or ()))
         for message in messages
     )
+
+
+def _part_characters(part: Part) -> float:
+    if isinstance(part, TextPart):
+        return len(part.text)
+    return len(part.refusal) if isinstance(part, RefusalPart) else math.inf

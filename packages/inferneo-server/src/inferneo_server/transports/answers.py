@@ -29,10 +29,16 @@ class ClientDisconnected(Exception):
 
 
 class JsonAnswer:
-    """An ASGI application that answers with a generation in one piece."""
+    """An ASGI application that answers with a generation in one piece.
 
-    def __init__(self, reader: Reader) -> None:
+    Args:
+        reader: read to its end, or left when the client hangs up.
+        ignored: names of unknown fields of the request.
+    """
+
+    def __init__(self, reader: Reader, *, ignored: str = "") -> None:
         self._reader = reader
+        self._ignored = ignored
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reader = self._reader
@@ -43,7 +49,7 @@ class JsonAnswer:
         finally:
             await reader.aclose()
         length = (b"content-length", str(len(body)).encode())
-        headers = [*_JSON_HEADERS, length, *_stream_headers(reader)]
+        headers = [*_JSON_HEADERS, length, *_stream_headers(reader, self._ignored)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -55,18 +61,25 @@ class EventStream:
         reader: read to its end, or left when the client hangs up.
         keep_alive_seconds: silence after which a comment is sent.
         retry_ms: when a browser's EventSource is to come back after a cut; None says nothing.
+        ignored: names of unknown fields of the request.
     """
 
     def __init__(
-        self, reader: Reader, keep_alive_seconds: float, *, retry_ms: int | None = None
+        self,
+        reader: Reader,
+        keep_alive_seconds: float,
+        *,
+        retry_ms: int | None = None,
+        ignored: str = "",
     ) -> None:
         self._reader = reader
         self._keep_alive_seconds = keep_alive_seconds
         self._retry_ms = retry_ms
+        self._ignored = ignored
         self._silent = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*_SSE_HEADERS, *_stream_headers(self._reader)]
+        headers = [*_SSE_HEADERS, *_stream_headers(self._reader, self._ignored)]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             # The wrappers of `send` look at an answer's head alone; each token would pass them all.
@@ -117,8 +130,10 @@ class EventStream:
         return encode_numbered(self._reader.generation.id.encode(), number, payload)
 
 
-def _stream_headers(reader: Reader) -> list[tuple[bytes, bytes]]:
+def _stream_headers(reader: Reader, ignored: str) -> list[tuple[bytes, bytes]]:
     headers = [(b"inferneo-replayed", b"true")] if reader.joined else []
+    if ignored:
+        headers.append((b"inferneo-ignored", ignored.encode()))
     if reader.generation.terms.resume_for:
         headers.append((b"inferneo-stream", f"/v1/streams/{reader.generation.id}".encode()))
     return headers

@@ -56,8 +56,8 @@ async def create_completion(request: ApiRequest, data: CompletionRequest) -> ASG
 async def _answer(request: ApiRequest, data: ChatCompletionRequest | CompletionRequest) -> ASGIApp:
     reader = await request.service.begin(data, request.terms)
     if data.stream:
-        return EventStream(reader, request.settings.keep_alive_seconds)
-    return JsonAnswer(reader)
+        return EventStream(reader, request.settings.keep_alive_seconds, ignored=request.ignored)
+    return JsonAnswer(reader, ignored=request.ignored)
 
 
 router = Router(

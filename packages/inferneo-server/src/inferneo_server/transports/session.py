@@ -9,7 +9,7 @@ import msgspec
 from litestar.types import Receive
 
 from inferneo_core.chat import ChatCompletionRequest
-from inferneo_core.codec import decode_request, encode
+from inferneo_core.codec import decode_known, encode
 from inferneo_core.completions import CompletionRequest
 from inferneo_core.errors import (
     ApiError,
@@ -34,16 +34,17 @@ from inferneo_core.frames import (
     decode_frame,
     frame_request_id,
 )
-from inferneo_server.answers import AnswerForm
+from inferneo_server.answers.base import AnswerForm
 from inferneo_server.identity import Keys
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.streams import Reader
 from inferneo_server.transports.errors import to_api_error
-from inferneo_server.transports.requests import make_terms
+from inferneo_server.transports.requests import make_terms, refuse_or_name
 
 CLOSE_NORMAL = 1000
 CLOSE_UNSUPPORTED = 1003
+_CALL_FIELDS = frozenset(Call.__struct_fields__)
 
 
 class Disconnected(Exception):
@@ -166,7 +167,9 @@ class Session:
                 case Resume():
                     self._start(frame.request_id, self._resume, frame)
                 case Call():
-                    request = decode_request(data, self._decoder)
+                    request, unknown = decode_known(data, self._decoder)
+                    if ignored := [name for name in unknown if name not in _CALL_FIELDS]:
+                        refuse_or_name(ignored, self._settings)
                     self._start(frame.request_id, self._answer, frame, request)
         except InvalidRequest as error:
             await self._fail(frame_request_id(data), error)

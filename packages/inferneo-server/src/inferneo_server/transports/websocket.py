@@ -8,7 +8,9 @@ from litestar import WebSocket, websocket
 
 from inferneo_core.codec import chat_request, completion_request
 from inferneo_core.errors import AuthenticationFailed, RequestError
-from inferneo_server.answers import AnswerForm, ChatForm, TextForm
+from inferneo_server.answers.base import AnswerForm
+from inferneo_server.answers.chat import ChatForm
+from inferneo_server.answers.text import TextForm
 from inferneo_server.identity import Keys, deny_socket, header, is_loopback, owner_of
 from inferneo_server.settings import Settings
 from inferneo_server.telemetry import RAW_SEND
