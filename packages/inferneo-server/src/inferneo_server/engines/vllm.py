@@ -213,7 +213,8 @@ class VllmEngine:
         parsing: Parsing | None = None,
     ) -> DeltaStream:
         assert self._sampling is not None
-        with _client_errors(None):
+        grammar = _grammar_field(sampling)
+        with _client_errors(grammar):
             params = self._sampling.params(
                 sampling, max_tokens=max_tokens, streamed=streamed, logprobs=logprobs
             )
@@ -224,18 +225,23 @@ class VllmEngine:
             # OpenAI gives n equal choices here, vLLM refuses: ask n times for one.
             choices, params.n = params.n, 1
             submissions = (
-                self._submit(f"{request_id}-{number}", prompt, params.clone(), priority)
+                self._submit(f"{request_id}-{number}", prompt, params.clone(), priority, grammar)
                 for number in range(choices)
             )
             return await submit_all(submissions, 1)
-        return await self._submit(request_id, prompt, params, priority)
+        return await self._submit(request_id, prompt, params, priority, grammar)
 
     async def _submit(
-        self, request_id: str, prompt: Prompt, params: SamplingParams, priority: int
+        self,
+        request_id: str,
+        prompt: Prompt,
+        params: SamplingParams,
+        priority: int,
+        grammar: str | None,
     ) -> VllmStream:
         llm = self._alive
         try:
-            with _client_errors(None):
+            with _client_errors(grammar):
                 collector = await llm.add_request(
                     request_id, prompt.rendered, params, priority=priority
                 )
@@ -244,8 +250,8 @@ class VllmEngine:
         except EngineDeadError as error:
             raise EngineUnavailable(RESTARTING) from error
         if params.logprobs is not None or params.prompt_logprobs is not None:
-            return DetailedStream(llm, collector, params.logprobs or 0)
-        return VllmStream(llm, collector)
+            return DetailedStream(llm, collector, grammar, params.logprobs or 0)
+        return VllmStream(llm, collector, grammar)
 
     async def aclose(self) -> None:
         loading, self._loading, self._llm = self._loading, None, None
@@ -310,6 +316,12 @@ def _client_errors(param: str | None) -> Iterator[None]:
         raise InvalidRequest(message, param=error.parameter or param) from error
     except (VLLMClientError, ValueError) as error:
         raise InvalidRequest(str(error), param=param) from error
+
+
+def _grammar_field(sampling: SamplingFields) -> str | None:
+    if sampling.structured_outputs is not None:
+        return "structured_outputs"
+    return None if sampling.response_format is None else "response_format"
 
 
 def _characters(messages: Sequence[Message]) -> float:

@@ -10,7 +10,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import RequestOutputCollector
 
-from inferneo_core.errors import EngineUnavailable, ServerError
+from inferneo_core.errors import EngineUnavailable, InvalidRequest, ServerError
 from inferneo_core.logprobs import PromptLogprob, PromptLogprobs, TokenLogprob, TopLogprob
 from inferneo_server.engines.base import Delta, DetailedDelta
 
@@ -44,9 +44,18 @@ class Arrival:
 
 
 class VllmStream:
-    """The deltas of one request to vLLM."""
+    """The deltas of one request to vLLM.
 
-    def __init__(self, llm: AsyncLLM, collector: RequestOutputCollector) -> None:
+    Args:
+        llm: works on it.
+        collector: gets its outputs.
+        grammar: the field of the request that asks for a grammar, or None.
+    """
+
+    def __init__(
+        self, llm: AsyncLLM, collector: RequestOutputCollector, grammar: str | None = None
+    ) -> None:
+        self._grammar = grammar
         self._llm = llm
         self._collector = collector
         self._finished = False
@@ -70,6 +79,11 @@ class VllmStream:
             logger.exception("vLLM failed on a request")
             raise ServerError("The engine failed on this request") from error
         self._finished = output.finished
+        if self._finished and self._grammar and output.outputs[0].finish_reason == "error":
+            # Some grammars are found to be wrong only when the engine compiles them.
+            raise InvalidRequest(
+                "The grammar that the answer is to fit cannot be compiled", param=self._grammar
+            )
         self.cached_tokens = output.num_cached_tokens or 0
         return self._deltas(output)
 
@@ -92,8 +106,10 @@ class DetailedStream(VllmStream):
         top: how many of the likeliest tokens to tell at each place, besides the written one.
     """
 
-    def __init__(self, llm: AsyncLLM, collector: RequestOutputCollector, top: int) -> None:
-        super().__init__(llm, collector)
+    def __init__(
+        self, llm: AsyncLLM, collector: RequestOutputCollector, grammar: str | None, top: int
+    ) -> None:
+        super().__init__(llm, collector, grammar)
         self._top = top
         self._prompt_told: set[int] = set()
 
