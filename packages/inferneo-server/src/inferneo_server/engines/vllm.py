@@ -221,6 +221,11 @@ class VllmEngine:
             if isinstance(parsing, VllmParsing):
                 parsing.adjust(params)
         priority = sampling.priority or 0
+        if priority and self._alive.vllm_config.scheduler_config.policy != "priority":
+            raise InvalidRequest(
+                "'priority' needs a server that runs with scheduling_policy=priority",
+                param="priority",
+            )
         if params.n > 1 and params.temperature == 0:
             # OpenAI gives n equal choices here, vLLM refuses: ask n times for one.
             choices, params.n = params.n, 1

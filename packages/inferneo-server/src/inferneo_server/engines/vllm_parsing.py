@@ -54,17 +54,20 @@ class Reader:
         self._tokenizer = tokenizer
         self._model_config = model_config
         self._knows_tools = tool_parser is not None
-        self._with_tools = _parser_class(tool_parser or FALLBACK_TOOL_PARSER, reasoning_parser)
+        self._with_tools = _parser_class(tool_parser, reasoning_parser)
+        self._forced = _parser_class(
+            tool_parser or FALLBACK_TOOL_PARSER, reasoning_parser, strict_level="parameter"
+        )
         self._without_tools = _parser_class(None, reasoning_parser)
-        for parser_class in (self._with_tools if tool_parser else None, self._without_tools):
-            if parser_class is not None:
-                parser_class(tokenizer)
+        if self._with_tools is not None:
+            self._with_tools(tokenizer)  # which tells whether it fits
 
     def parsing(self, request: ChatCompletionRequest, prompt: Prompt) -> "VllmParsing | None":
         """How to read the answer to a request; None where it is plain text."""
         forced = request.tool_choice == "required" or isinstance(request.tool_choice, NamedTool)
         tools = bool(request.tools) and (self._knows_tools or forced)
-        parser_class = self._with_tools if tools else self._without_tools
+        with_tools = self._forced if forced else self._with_tools
+        parser_class = with_tools if tools else self._without_tools
         if parser_class is None:
             return None
         parsing = VllmParsing(
@@ -188,11 +191,14 @@ def template_kwargs(request: ChatCompletionRequest) -> dict[str, Any]:
     return arguments | (request.chat_template_kwargs or {})
 
 
-def _parser_class(tool_parser: str | None, reasoning_parser: str | None) -> Any:
+def _parser_class(
+    tool_parser: str | None, reasoning_parser: str | None, strict_level: str = "auto"
+) -> Any:
     return ParserManager.get_parser(
         tool_parser_name=tool_parser,
         reasoning_parser_name=reasoning_parser,
         enable_auto_tools=tool_parser is not None,
+        tool_strict_level=strict_level,
     )
 
 
