@@ -117,7 +117,8 @@ def test_a_file_imports_only_packages_that_its_own_may_know(source: Path) -> Non
 def test_only_the_vllm_engine_imports_vllm_and_tokenizers() -> None:
     importers = {inside(source) for source in SOURCES if roots(source) & {"vllm", "tokenizers"}}
 
-    assert importers == {"engines/vllm.py"}
+    assert importers
+    assert all(name.startswith("engines/vllm") for name in importers)
 
 
 def test_core_imports_nothing_but_msgspec_and_the_standard_library() -> None:

@@ -11,6 +11,7 @@ from inferneo_server import Settings
 from inferneo_server.settings import (
     EMBEDDED_MODEL,
     ENV_PREFIX,
+    Settings,
     SettingsError,
     load_settings,
 )
@@ -50,6 +51,19 @@ def test_without_any_source_the_embedded_model_is_served_to_this_machine_only() 
     assert settings.api_key is None
 
 
+def test_the_embedded_model_has_parsers_of_its_own_and_others_have_none_unless_named() -> None:
+    embedded, other = load_settings(), load_settings(model="a/b")
+    named = load_settings(model="a/b", tool_parser="pythonic", reasoning_parser="qwen3")
+    silent = load_settings(tool_parser="none", reasoning_parser="none")
+
+    def parsers(settings: Settings) -> tuple[str | None, str | None]:
+        return settings.parser("tool"), settings.parser("reasoning")
+
+    assert parsers(embedded) == ("hermes", "deepseek_v3")
+    assert parsers(named) == ("pythonic", "qwen3")
+    assert parsers(other) == parsers(silent) == (None, None)
+
+
 def test_a_flag_beats_the_environment_and_that_beats_the_file(
     config: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +86,9 @@ def test_every_setting_can_be_given_by_each_source(
         "served_model_name": ("m", "m"),
         "engine": ("simulated", "simulated"),
         "engine_args": ('{"words": 3}', {"words": 3}),
+        "tool_parser": ("hermes", "hermes"),
+        "reasoning_parser": ("none", "none"),
+        "strict": ("true", True),
         "max_body_bytes": ("2048", 2048),
         "keep_alive_seconds": ("0.5", 0.5),
         "cors_origins": ('["https://a.example"]', ["https://a.example"]),

@@ -16,6 +16,8 @@ encode: Final = msgspec.json.Encoder().encode
 chat_request: Final = msgspec.json.Decoder(ChatCompletionRequest)
 completion_request: Final = msgspec.json.Decoder(CompletionRequest)
 
+_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `[^`]*`")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
@@ -51,7 +53,7 @@ def decode_known(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, list
             return decode_request(body, decoder), []  # which tells what is wrong
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return decode_request(body, decoder), []
-    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    fields = decode_request(body, _fields)
     names = {field.encode_name for field in msgspec.structs.fields(decoder.type)}  # type: ignore[arg-type]
     known = {name: value for name, value in fields.items() if name in names}
     unknown = [name for name in fields if name not in known]
