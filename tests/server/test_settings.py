@@ -11,7 +11,6 @@ from inferneo_server import Settings
 from inferneo_server.settings import (
     EMBEDDED_MODEL,
     ENV_PREFIX,
-    Settings,
     SettingsError,
     load_settings,
 )
