@@ -29,7 +29,9 @@ CASES = [
     (CHAT, THOUGHT | {"temperature": 0, "reasoning_effort": "low"}),
     (CHAT, QUESTION | {"max_tokens": 8, "response_format": {"type": "json_object"}}),
     (TEXT, BEGINNING | {"max_tokens": 4}),
-    (TEXT, BEGINNING | {"max_tokens": 4, "logprobs": 2, "echo": True}),
+    # Not echoed: of the prompt's first token OpenAI itself tells null, which its schema denies.
+    (TEXT, BEGINNING | {"max_tokens": 4, "logprobs": 2}),
+    (TEXT, BEGINNING | {"max_tokens": 4, "echo": True}),
     (TEXT, BEGINNING | {"max_tokens": 4, "n": 2, "stop": ["server"]}),
 ]
 # vLLM's, which its users know: the stop text or token, and the reasoning under both names.
@@ -66,8 +68,6 @@ MAY_BE_NULL = {
     ".choices.message.content",
     ".choices.message.refusal",
     ".choices.logprobs.refusal",
-    ".choices.logprobs.token_logprobs",
-    ".choices.logprobs.top_logprobs",
 }
 
 

@@ -214,9 +214,16 @@ class VllmEngine:
     ) -> DeltaStream:
         assert self._sampling is not None
         grammar = _grammar_field(sampling)
+        choices = sampling.n or 1
+        # OpenAI gives n equal choices here, vLLM refuses: ask n times for one.
+        equal = choices > 1 and sampling.temperature == 0
         with _client_errors(grammar):
             params = self._sampling.params(
-                sampling, max_tokens=max_tokens, streamed=streamed, logprobs=logprobs
+                sampling,
+                choices=1 if equal else choices,
+                max_tokens=max_tokens,
+                streamed=streamed,
+                logprobs=logprobs,
             )
             if isinstance(parsing, VllmParsing):
                 parsing.adjust(params)
@@ -226,9 +233,7 @@ class VllmEngine:
                 "'priority' needs a server that runs with scheduling_policy=priority",
                 param="priority",
             )
-        if params.n > 1 and params.temperature == 0:
-            # OpenAI gives n equal choices here, vLLM refuses: ask n times for one.
-            choices, params.n = params.n, 1
+        if equal:
             submissions = (
                 self._submit(f"{request_id}-{number}", prompt, params.clone(), priority, grammar)
                 for number in range(choices)

@@ -14,7 +14,7 @@ MAX_GRAMMAR_BYTES = 64 * 1024
 MAX_PATTERN_CHARACTERS = 2048
 
 # What differs in name, form or place.
-_OURS = {"max_tokens", "logit_bias", "structured_outputs"}
+_OURS = {"n", "max_tokens", "logit_bias", "structured_outputs"}
 _NAMES = tuple(
     name
     for name in SamplingFields.__struct_fields__
@@ -38,6 +38,7 @@ class Sampling:
         self,
         sampling: SamplingFields,
         *,
+        choices: int,
         max_tokens: int,
         streamed: bool,
         logprobs: int | None,
@@ -54,7 +55,7 @@ class Sampling:
         if sampling.structured_outputs or sampling.response_format:
             given["structured_outputs"] = structure(sampling)
         return SamplingParams(
-            **self._defaults | given | {"max_tokens": max_tokens},
+            **self._defaults | given | {"n": choices, "max_tokens": max_tokens},
             logprobs=logprobs,
             output_kind=RequestOutputKind.DELTA if streamed else RequestOutputKind.FINAL_ONLY,
             skip_clone=True,
