@@ -50,17 +50,11 @@ def test_without_any_source_the_embedded_model_is_served_to_this_machine_only() 
     assert settings.api_key is None
 
 
-def test_the_embedded_model_has_parsers_of_its_own_and_others_have_none_unless_named() -> None:
-    embedded, other = load_settings(), load_settings(model="a/b")
-    named = load_settings(model="a/b", tool_parser="pythonic", reasoning_parser="qwen3")
-    silent = load_settings(tool_parser="none", reasoning_parser="none")
-
-    def parsers(settings: Settings) -> tuple[str | None, str | None]:
-        return settings.parser("tool"), settings.parser("reasoning")
-
-    assert parsers(embedded) == ("hermes", "deepseek_v3")
-    assert parsers(named) == ("pythonic", "qwen3")
-    assert parsers(other) == parsers(silent) == (None, None)
+def test_the_embedded_model_has_a_reasoning_parser_and_others_have_none_unless_named() -> None:
+    assert load_settings().reasoning == "deepseek_v3"
+    assert load_settings(model="a/b", reasoning_parser="qwen3").reasoning == "qwen3"
+    assert load_settings(model="a/b").reasoning is None
+    assert load_settings(reasoning_parser="none").reasoning is None
 
 
 def test_a_flag_beats_the_environment_and_that_beats_the_file(

@@ -51,8 +51,8 @@ def make_engine(settings: Settings) -> Engine:
         settings.model_source,
         settings.model_name,
         settings.engine_args,
-        tool_parser=settings.parser("tool"),
-        reasoning_parser=settings.parser("reasoning"),
+        tool_parser=settings.tool_parser,
+        reasoning_parser=settings.reasoning,
     )
 
 

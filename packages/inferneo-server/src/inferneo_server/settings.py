@@ -23,8 +23,8 @@ from pydantic_settings import SettingsError as SourceError
 EMBEDDED_MODEL = "inferneo-tiny"
 ENV_PREFIX = "INFERNEO_"
 
-# Hermes' form of calls; thinking only where the request enables it.
-_EMBEDDED_PARSERS = {"tool": "hermes", "reasoning": "deepseek_v3"}
+# It thinks only where the request enables it.
+_EMBEDDED_REASONING_PARSER = "deepseek_v3"
 
 EngineName = Literal["vllm", "torch", "simulated"]
 
@@ -51,8 +51,8 @@ class Settings(BaseSettings):
     )
     tool_parser: str | None = Field(
         None,
-        description="vLLM's parser of tool calls, or `none` (default: the embedded model's own, "
-        "else none)",
+        description="vLLM's parser of tool calls, or `none` (default: by the model's chat "
+        "template, where that is certain)",
     )
     reasoning_parser: str | None = Field(
         None,
@@ -140,12 +140,12 @@ class Settings(BaseSettings):
         path = Path(self.model).expanduser()
         return path.resolve().name if path.is_dir() else self.model
 
-    def parser(self, kind: Literal["tool", "reasoning"]) -> str | None:
-        """vLLM's name of the parser of tool calls, or of reasoning; None is none."""
-        given: str | None = getattr(self, f"{kind}_parser")
-        if given is None and self.model == EMBEDDED_MODEL:
-            return _EMBEDDED_PARSERS[kind]
-        return None if given == "none" else given
+    @property
+    def reasoning(self) -> str | None:
+        """vLLM's name of the parser of reasoning; None is none."""
+        if self.reasoning_parser is None and self.model == EMBEDDED_MODEL:
+            return _EMBEDDED_REASONING_PARSER
+        return None if self.reasoning_parser == "none" else self.reasoning_parser
 
     @property
     def model_source(self) -> str:

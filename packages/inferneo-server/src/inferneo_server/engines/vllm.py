@@ -66,7 +66,8 @@ class VllmEngine:
         model: a Hugging Face id or a local path.
         served_name: the name that requests give.
         engine_args: fields of vLLM's AsyncEngineArgs.
-        tool_parser: vLLM's name of the parser of tool calls; None leaves them in the text.
+        tool_parser: vLLM's name of the parser of tool calls; `none` leaves them in the text, None
+            guesses by the model's template.
         reasoning_parser: vLLM's name of the parser of reasoning; None leaves it in the text.
     """
 

@@ -4,6 +4,7 @@ vLLM's parsers take its own pydantic request, which is built only for requests t
 """
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
@@ -31,13 +32,17 @@ from inferneo_server.engines.vllm_sampling import structure
 FALLBACK_TOOL_PARSER = "hermes"
 
 
+# How the templates of Hermes, of Qwen 2.5 and 3 and others ask for calls, quotes escaped or not.
+_HERMES_CALL = re.compile(r'\{\\?"name\\?": <function-name>, \\?"arguments\\?": <[a-z-]+>\}')
+
+
 class Reader:
     """Reads the answers of one model.
 
     Args:
         tokenizer: the model's.
         model_config: vLLM's.
-        tool_parser: vLLM's name of the parser of tool calls, or None.
+        tool_parser: vLLM's name of the parser of tool calls, or `none`; None guesses.
         reasoning_parser: vLLM's name of the parser of reasoning, or None.
 
     Raises:
@@ -53,6 +58,10 @@ class Reader:
     ) -> None:
         self._tokenizer = tokenizer
         self._model_config = model_config
+        if tool_parser is None:
+            tool_parser = _guessed_tool_parser(tokenizer)
+        elif tool_parser == "none":
+            tool_parser = None
         self._knows_tools = tool_parser is not None
         self._with_tools = _parser_class(tool_parser, reasoning_parser)
         self._forced = _parser_class(
@@ -179,6 +188,14 @@ class VllmParser:
 
     def _allowed(self, calls: list[ToolCallDelta]) -> list[ToolCallDelta]:
         return [call for call in calls if not call.index] if self._one_call else calls
+
+
+def _guessed_tool_parser(tokenizer: Any) -> str | None:
+    """The parser of the calls that the model's template asks for, where that is certain."""
+    template = getattr(tokenizer, "chat_template", None)
+    if isinstance(template, str) and "<tool_call>" in template and _HERMES_CALL.search(template):
+        return "hermes"
+    return None
 
 
 def template_kwargs(request: ChatCompletionRequest) -> dict[str, Any]:
