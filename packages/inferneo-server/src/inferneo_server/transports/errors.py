@@ -10,11 +10,38 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
+from litestar.openapi.datastructures import ResponseSpec
 
 from inferneo_core.codec import encode
-from inferneo_core.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, ServerError
+from inferneo_core.errors import (
+    ApiError,
+    ErrorBody,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    ServerError,
+)
 
 logger = logging.getLogger(__name__)
+
+_DESCRIPTIONS = {
+    400: "The request does not fit",
+    401: "The key is missing or wrong",
+    404: "There is no such model or stream",
+    409: "The idempotency key belongs to another request",
+    410: "What follows the given event is no longer kept",
+    413: "The body is too large",
+    503: "The engine is loading, restarting or overloaded",
+    504: "The time that the request allowed is over",
+}
+
+
+def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
+    """What the documentation of a route says of its errors."""
+    return {
+        status: ResponseSpec(ErrorBody, description=_DESCRIPTIONS[status], generate_examples=False)
+        for status in statuses
+    }
 
 
 def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError:
