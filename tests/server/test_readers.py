@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from inferneo_core.errors import EventsDropped
-from inferneo_server.answers import ChatForm, TextForm
+from inferneo_server.answers.chat import ChatForm
+from inferneo_server.answers.text import TextForm
 from inferneo_server.generation import Terms
 from inferneo_server.streams import Reader
 from tests.server.services import (
