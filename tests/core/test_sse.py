@@ -16,6 +16,7 @@ from inferneo_core.sse import (
     EventTooLarge,
     encode_data,
     encode_event,
+    encode_numbered,
 )
 
 BOM = b"\xef\xbb\xbf"
@@ -247,3 +248,26 @@ def test_a_long_stream_of_small_events_never_outgrows_the_bound() -> None:
     decoder = EventDecoder(max_event_bytes=40)
 
     assert sum(len(decoder.feed(KEEP_ALIVE + b"data: 1\r\n\r\n")) for _ in range(1000)) == 1000
+
+
+def test_a_numbered_payload_is_framed_with_its_streams_name_and_its_number() -> None:
+    assert encode_numbered(b"cmpl-1", 0, b"{}") == b"id: cmpl-1:0\ndata: {}\n\n"
+
+
+@given(
+    st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1),
+    st.lists(st.dictionaries(st.text(), st.text(), max_size=3), max_size=5),
+    st.integers(0, 10**12),
+)
+def test_numbered_payloads_are_decoded_with_the_id_that_a_client_goes_on_by(
+    name: str, payloads: list[dict[str, str]], first: int
+) -> None:
+    encoded = [msgspec.json.encode(payload) for payload in payloads]
+    stream = b"".join(
+        encode_numbered(name.encode(), first + at, payload) for at, payload in enumerate(encoded)
+    )
+
+    assert decode(stream) == [
+        Event(data=payload.decode(), id=f"{name}:{first + at}")
+        for at, payload in enumerate(encoded)
+    ]

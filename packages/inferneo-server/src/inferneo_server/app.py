@@ -16,7 +16,7 @@ from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
-from inferneo_server.transports import openai, status, streams, tokens, websocket
+from inferneo_server.transports import openai, playground, status, streams, tokens, websocket
 from inferneo_server.transports.documentation import (
     assets_router,
     openapi_config,
@@ -33,7 +33,7 @@ def make_engine(settings: Settings) -> Engine:
 
         try:
             return SimulatedEngine(**settings.engine_args)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise EngineStartError(str(error)) from error
     if settings.engine == "torch":
         raise EngineStartError("the engine 'torch' is not part of this version")
@@ -67,6 +67,7 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
             tokens.router,
             *websocket.handlers,
             *status.handlers,
+            *playground.handlers,
             openapi_json,
             assets_router(),
         ],

@@ -192,5 +192,5 @@ def _banner(settings: Settings, url: str, seconds: float) -> str:
     -H 'Content-Type: application/json' \\
     -d '{{"messages": [{{"role": "user", "content": "What is Inferneo?"}}], "stream": true}}'
 
-  Documentation: {url}/docs    Stop: Ctrl-C
+  Playground: {url}/playground    Documentation: {url}/docs    Stop: Ctrl-C
 """

@@ -8,6 +8,7 @@ from litestar import HttpMethod, Response, get, route
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from inferneo_server.transports.playground import page, prefers_html
 from inferneo_server.transports.requests import ApiRequest
 
 VERSION = version("inferneo-server")
@@ -43,11 +44,15 @@ class Readiness(Struct, frozen=True, kw_only=True):
 
 
 @get("/", tags=["Server"])
-async def welcome(request: ApiRequest) -> Welcome:
-    """Say what this is."""
-    return Welcome(
+async def welcome(request: ApiRequest) -> Response[Welcome]:
+    """Say what this is; a browser, which asks for HTML, gets the playground."""
+    if prefers_html(request.headers.get("accept", "")):
+        return page(request, vary="Accept")
+    told = Welcome(
         name="Inferneo", version=VERSION, models=[request.service.registry.name], docs="/docs"
     )
+    # A cache asks each time: where a page of another origin calls, Litestar's `Vary` replaces ours.
+    return Response(told, headers={"vary": "Accept", "cache-control": "no-cache"})
 
 
 @route("/health", http_method=PROBES, tags=["Server"])
