@@ -1,0 +1,22 @@
+"""Receives what vLLM raises; hands on our own errors."""
+
+import contextlib
+from collections.abc import Iterator
+
+from vllm.exceptions import VLLMClientError, VLLMValidationError
+
+from inferneo_core.errors import ContextLengthExceeded, InvalidRequest
+
+
+@contextlib.contextmanager
+def client_errors(param: str | None) -> Iterator[None]:
+    """Raise what vLLM finds wrong with a request as our own errors."""
+    try:
+        yield
+    except VLLMValidationError as error:
+        message = str(error.args[0])
+        if error.parameter in ("input_text", "input_tokens"):
+            raise ContextLengthExceeded(message, param=param) from error
+        raise InvalidRequest(message, param=error.parameter or param) from error
+    except (VLLMClientError, ValueError) as error:
+        raise InvalidRequest(str(error), param=param) from error
