@@ -21,7 +21,7 @@ from inferneo_core.embeddings import (
 )
 from inferneo_core.errors import ContextLengthExceeded, InvalidRequest, RequestError
 from inferneo_server.checks import split_prompt
-from inferneo_server.engines.base import Cut, Engine, PoolingOptions, Prompt
+from inferneo_server.engines.base import Cut, Engine, PoolingOptions, Prompt, Vector
 from inferneo_server.metrics import PROMPT_TOKENS
 from inferneo_server.service import Service
 
@@ -134,13 +134,13 @@ def count_tokens(prompts: Sequence[Prompt]) -> PromptUsage:
 
 
 async def _encoded(
-    vectors: Sequence[memoryview], model: str, usage: PromptUsage, *, base64: bool
+    vectors: Sequence[Vector], model: str, usage: PromptUsage, *, base64: bool
 ) -> bytes:
     """An EmbeddingList, encoded piece by piece: all of it at once would hold up other requests."""
     pieces = []
     numbers = 0
     for index, vector in enumerate(vectors):
-        told = to_base64(vector) if base64 else cast("list[float]", vector.tolist())
+        told = to_base64(vector) if base64 else list(vector)
         pieces.append(msgspec.Raw(encode(Embedding(index=index, embedding=told))))
         numbers += len(vector)
         if numbers > NUMBERS_AT_ONCE:
@@ -149,7 +149,7 @@ async def _encoded(
     return encode({"object": "list", "data": pieces, "model": model, "usage": usage})
 
 
-def to_base64(vector: memoryview, byteorder: str = sys.byteorder) -> str:
+def to_base64(vector: Vector, byteorder: str = sys.byteorder) -> str:
     """The base64 of a vector's numbers, each in four bytes of which the lowest is first."""
     if byteorder != "little":
         swapped = array("f", vector)

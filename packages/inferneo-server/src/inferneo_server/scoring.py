@@ -28,7 +28,7 @@ from inferneo_server.embedding import (
     make_cut,
     render_all,
 )
-from inferneo_server.engines.base import Engine, PoolingOptions, Prompt
+from inferneo_server.engines.base import Engine, PoolingOptions, Prompt, Vector
 from inferneo_server.service import Service
 
 # The names under which a request may give its texts.
@@ -168,7 +168,7 @@ async def _compared(
     return scores, prompts
 
 
-def _cosine(one: memoryview, other: memoryview) -> float:
+def _cosine(one: Vector, other: Vector) -> float:
     lengths = math.hypot(*one) * math.hypot(*other)
     return sum(map(operator.mul, one, other)) / lengths if lengths else 0.0
 

@@ -1,7 +1,7 @@
 """Receives nothing; hands on the contract of an engine; `tests/contract` runs over each one."""
 
 from collections.abc import Sequence, Set
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -12,6 +12,12 @@ from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.parsing import Parsing
 
 Task = Literal["generate", "embed", "score"]
+
+# Numbers of single precision in the machine's order of bytes. Python 3.11 cannot say so.
+if TYPE_CHECKING:
+    Vector = memoryview[float]
+else:
+    Vector = memoryview
 
 
 class Prompt(Struct, frozen=True, kw_only=True):
@@ -247,7 +253,7 @@ class Engine(Protocol):
 
     async def embed(
         self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
-    ) -> Sequence[memoryview]:
+    ) -> Sequence[Vector]:
         """Embed prompts: a vector of float32 for each, in their order. Cancelling aborts.
 
         Raises:

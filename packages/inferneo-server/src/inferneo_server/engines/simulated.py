@@ -14,7 +14,7 @@ from msgspec import Struct
 from inferneo_core.chat import ChatCompletionRequest, TextPart
 from inferneo_core.errors import EngineUnavailable, InvalidRequest
 from inferneo_core.sampling import SamplingFields
-from inferneo_server.engines.base import Cut, EngineStartError, PoolingOptions, Prompt, Task
+from inferneo_server.engines.base import Cut, EngineStartError, PoolingOptions, Prompt, Task, Vector
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.engines.simulated_vectors import agreement, shortened_ids, vector
 
@@ -189,7 +189,7 @@ class SimulatedEngine:
 
     async def embed(
         self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
-    ) -> Sequence[memoryview]:
+    ) -> Sequence[Vector]:
         if options.dimensions is not None and not (
             self.matryoshka and options.dimensions <= self.vector_size
         ):

@@ -5,14 +5,14 @@ from array import array
 from collections.abc import Sequence
 
 from inferneo_core.errors import InvalidRequest
-from inferneo_server.engines.base import Cut
+from inferneo_server.engines.base import Cut, Vector
 
 # How many dimensions a token has a part in, and how far apart they are.
 _SPREAD = 4
 _STRIDE = 2_654_435_761  # Knuth's multiplicative hash
 
 
-def vector(token_ids: Sequence[int], size: int, full_size: int) -> memoryview:
+def vector(token_ids: Sequence[int], size: int, full_size: int) -> Vector:
     """A vector of float32 whose length is 1: the first so many of its full size."""
     values = [1 / full_size] * full_size  # none is 0 altogether
     for token_id in token_ids:

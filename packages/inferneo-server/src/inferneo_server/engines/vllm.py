@@ -37,10 +37,11 @@ from inferneo_server.engines.base import (
     PoolingOptions,
     Prompt,
     Task,
+    Vector,
 )
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
-from inferneo_server.engines.vllm_errors import client_errors
+from inferneo_server.engines.vllm_errors import check_priority, client_errors
 from inferneo_server.engines.vllm_parsing import Reader, VllmParsing, template_kwargs
 from inferneo_server.engines.vllm_pooling import VllmPooling, tasks_of
 from inferneo_server.engines.vllm_sampling import Sampling
@@ -273,11 +274,7 @@ class VllmEngine:
             if isinstance(parsing, VllmParsing):
                 parsing.adjust(params)
         priority = sampling.priority or 0
-        if priority and self._alive.vllm_config.scheduler_config.policy != "priority":
-            raise InvalidRequest(
-                "'priority' needs a server that runs with scheduling_policy=priority",
-                param="priority",
-            )
+        check_priority(priority, self._alive.vllm_config)
         if equal:
             submissions = (
                 self._submit(f"{request_id}-{number}", prompt, params.clone(), priority, grammar)
@@ -310,7 +307,7 @@ class VllmEngine:
 
     async def embed(
         self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
-    ) -> Sequence[memoryview]:
+    ) -> Sequence[Vector]:
         assert self._pooling is not None
         return await self._pooling.embed(request_id, prompts, options)
 

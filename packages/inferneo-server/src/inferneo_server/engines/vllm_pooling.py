@@ -16,8 +16,8 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import RequestOutputCollector
 
 from inferneo_core.errors import EngineUnavailable, Overloaded, ServerError
-from inferneo_server.engines.base import Cut, PoolingOptions, Prompt, Task
-from inferneo_server.engines.vllm_errors import client_errors
+from inferneo_server.engines.base import Cut, PoolingOptions, Prompt, Task, Vector
+from inferneo_server.engines.vllm_errors import check_priority, client_errors
 from inferneo_server.engines.vllm_stream import RESTARTING
 from inferneo_server.engines.vllm_tokens import Tokens
 
@@ -73,14 +73,18 @@ class VllmPooling:
 
     async def embed(
         self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
-    ) -> Sequence[memoryview]:
+    ) -> Sequence[Vector]:
         """See `Engine.embed`."""
         params = PoolingParams(
             task="embed", dimensions=options.dimensions, use_activation=options.activation
         )
         work = [(prompt.rendered, params) for prompt in prompts]
         outputs = await self._run(request_id, work, options.priority)
-        return [memoryview(output.outputs.data.float().numpy()) for output in outputs]
+        # By way of bytes: numpy's own view of a tensor may spell its format as Python cannot read.
+        return [
+            memoryview(output.outputs.data.float().numpy().tobytes()).cast("f")
+            for output in outputs
+        ]
 
     async def score(
         self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
@@ -102,6 +106,7 @@ class VllmPooling:
         self, request_id: str, work: Sequence[tuple[Any, PoolingParams]], priority: int
     ) -> list[PoolingRequestOutput]:
         """Submit all and wait for all. Whatever ends it early, nothing goes on running."""
+        check_priority(priority, self._llm.vllm_config)
         waiting: list[RequestOutputCollector] = []
         done: list[PoolingRequestOutput] = []
         try:

@@ -5,26 +5,16 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ASGIApp
 
 from inferneo_core.embeddings import EmbeddingList, EmbeddingRequest
-from inferneo_core.errors import ErrorBody
 from inferneo_core.scores import Reranking, RerankRequest, ScoreList, ScoreRequest
 from inferneo_core.tokens import Detokenized, DetokenizeRequest, Tokenized, TokenizeRequest
 from inferneo_server.embedding import embed
 from inferneo_server.scoring import rerank, score
 from inferneo_server.tokenizing import detokenize, tokenize
+from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 from inferneo_server.transports.whole import WholeAnswer
 
-_ERRORS = {
-    status: ResponseSpec(ErrorBody, description=description, generate_examples=False)
-    for status, description in {
-        400: "The request does not fit, or the model cannot do this",
-        401: "The key is missing or wrong",
-        404: "No such model",
-        413: "The body is too large",
-        503: "The engine is loading, restarting or overloaded",
-        504: "The request's deadline has passed",
-    }.items()
-}
+_ERRORS = error_responses(400, 401, 404, 413, 503, 504)
 
 
 @post(
