@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import math
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -16,7 +17,7 @@ from openai.types import CreateEmbeddingResponse
 from inferneo_core.embeddings import MAX_INPUTS
 from tests.integration.sockets import connect, request
 from tests.integration.waiting import wait_running
-from tests.servers import RunningServer
+from tests.servers import RunningServer, running_server
 
 SECONDS = 100
 TEXTS = ["A cat sat on the mat.", "Rates rose again", "a cat sat", "Rates rose again"]
@@ -236,3 +237,19 @@ def test_a_deadline_ends_the_work(slow_server: RunningServer) -> None:
     )
     assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
     wait_running(slow_server, 0)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "route"),
+    [("[generate, embed]", "chat/completions"), ("[embed]", "embeddings"), ("[score]", "rerank")],
+)
+def test_the_banner_shows_a_request_that_the_model_can_answer(tasks: str, route: str) -> None:
+    with running_server("--engine=simulated", f"--engine-args=tasks={tasks}") as server:
+        shown = re.search(r"-N (\S+) .*?-d '(.*?)'", server.log, re.DOTALL)
+        assert shown is not None
+        assert shown.group(1) == f"{server.url}/v1/{route}"
+        headers = {"content-type": "application/json"}
+        answer = httpx.post(
+            shown.group(1), content=shown.group(2), headers=headers, timeout=SECONDS
+        )
+        assert answer.status_code == 200

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Literal
 
 from inferneo_core.errors import EngineUnavailable, InvalidRequest, ModelNotFound
@@ -43,6 +43,11 @@ class Registry:
     def running(self) -> int:
         """Choices that the engines are working on."""
         return self._engine.running if self._engine else 0
+
+    @property
+    def tasks(self) -> Set[Task]:
+        """What the model can do; nothing before it has been loaded."""
+        return self._engine.tasks if self._engine else frozenset()
 
     @property
     def models(self) -> list[Model]:
