@@ -16,7 +16,15 @@ from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
-from inferneo_server.transports import openai, playground, status, streams, tokens, websocket
+from inferneo_server.transports import (
+    openai,
+    playground,
+    pooling,
+    status,
+    streams,
+    tokens,
+    websocket,
+)
 from inferneo_server.transports.documentation import (
     assets_router,
     openapi_config,
@@ -63,6 +71,7 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
     app = Litestar(
         route_handlers=[
             openai.router,
+            pooling.router,
             streams.router,
             tokens.router,
             *websocket.handlers,

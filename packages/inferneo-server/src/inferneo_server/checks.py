@@ -94,7 +94,9 @@ def _check_sampling(request: SamplingFields) -> None:
         )
 
 
-def split_prompt(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
+def split_prompt(
+    prompt: str | list[str | int | list[int]], *, param: str = "prompt"
+) -> list[str | list[int]]:
     """The prompts of a request: one text, several, one list of token ids, or several.
 
     Raises:
@@ -106,7 +108,7 @@ def split_prompt(prompt: str | list[str | int | list[int]]) -> list[str | list[i
     ids = [part for part in prompt if isinstance(part, int)]
     lists = [part for part in prompt if isinstance(part, list)]
     if not prompt or [] in lists:
-        raise InvalidRequest("Empty 'prompt'", param="prompt")
+        raise InvalidRequest(f"Empty '{param}'", param=param)
     if len(texts) == len(prompt):
         return [*texts]
     if len(ids) == len(prompt):
@@ -114,7 +116,7 @@ def split_prompt(prompt: str | list[str | int | list[int]]) -> list[str | list[i
     if len(lists) == len(prompt):
         return [*lists]
     raise InvalidRequest(
-        "'prompt' must hold texts, token ids or lists of token ids, not a mixture", param="prompt"
+        f"'{param}' must hold texts, token ids or lists of token ids, not a mixture", param=param
     )
 
 

@@ -13,7 +13,7 @@ from inferneo_server.answers.base import AnswerForm
 from inferneo_server.answers.chat import ChatDetails, ChatForm, DetailedChatForm
 from inferneo_server.answers.text import DetailedTextForm, TextDetails, TextForm
 from inferneo_server.checks import check_chat, check_room, check_text, split_prompt
-from inferneo_server.engines.base import Engine, Prompt
+from inferneo_server.engines.base import Engine, Prompt, Task
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.generation import Generation, Terms
@@ -39,6 +39,16 @@ class Service:
     def busy(self) -> bool:
         """Whether an answer is still being written, or waited for by who was cut off from it."""
         return self.registry.running > 0 or self.streams.awaited
+
+    def engine(self, model: str | None, task: Task | None = None) -> Engine:
+        """The engine of a model, for a request that is answered at once.
+
+        Raises:
+            ApiError: the server is about to stop, or as in `Registry.engine`.
+        """
+        if self.draining:
+            raise Draining
+        return self.registry.engine(model, task)
 
     async def begin(
         self, request: ChatCompletionRequest | CompletionRequest, terms: Terms | None = None
@@ -66,7 +76,7 @@ class Service:
         return self._complete(request, terms)
 
     async def _chat(self, request: ChatCompletionRequest, terms: Terms) -> Generation:
-        engine = self.registry.engine(request.model)
+        engine = self.registry.engine(request.model, "generate")
         request = check_chat(request)
         max_tokens = request.max_completion_tokens or request.max_tokens
         prompt = await engine.render_chat(request)
@@ -90,7 +100,7 @@ class Service:
         )
 
     async def _complete(self, request: CompletionRequest, terms: Terms) -> Generation:
-        engine = self.registry.engine(request.model)
+        engine = self.registry.engine(request.model, "generate")
         texts = split_prompt(request.prompt)
         check_text(request, len(texts))
         # Nothing at all cannot be asked for: one token is written, and not told.

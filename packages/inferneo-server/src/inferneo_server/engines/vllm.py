@@ -4,21 +4,21 @@ Only this file and its neighbours `vllm_*.py` import vllm. Written against 0.32 
 """
 
 import asyncio
-import contextlib
+import dataclasses
 import functools
 import logging
 import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 from pydantic import ValidationError
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
+from vllm.exceptions import GracefulHTTPError
 from vllm.inputs.engine import tokens_input
 from vllm.platforms import current_platform
 from vllm.renderers import ChatParams
@@ -28,19 +28,25 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from inferneo_core.chat import ChatCompletionRequest, Message, Part, RefusalPart, TextPart
-from inferneo_core.errors import (
-    ContextLengthExceeded,
-    EngineUnavailable,
-    InvalidRequest,
-    Overloaded,
-)
+from inferneo_core.errors import EngineUnavailable, InvalidRequest, Overloaded
 from inferneo_core.sampling import SamplingFields
-from inferneo_server.engines.base import DeltaStream, EngineStartError, Prompt
+from inferneo_server.engines.base import (
+    Cut,
+    DeltaStream,
+    EngineStartError,
+    PoolingOptions,
+    Prompt,
+    Task,
+    Vector,
+)
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
+from inferneo_server.engines.vllm_errors import check_priority, client_errors
 from inferneo_server.engines.vllm_parsing import Reader, VllmParsing, template_kwargs
+from inferneo_server.engines.vllm_pooling import VllmPooling, tasks_of
 from inferneo_server.engines.vllm_sampling import Sampling
 from inferneo_server.engines.vllm_stream import RESTARTING, DetailedStream, VllmStream
+from inferneo_server.engines.vllm_tokens import INLINE_CHARACTERS, Tokens, own_copy
 
 # How known families of models mark what is before a gap, behind it, and where to fill it.
 _INFILL_TOKENS = (
@@ -49,8 +55,6 @@ _INFILL_TOKENS = (
     ("<PRE>", "<SUF>", "<MID>"),
     ("[PREFIX]", "[SUFFIX]", "[MIDDLE]"),
 )
-# Up to here it costs less to tokenise in the event loop than to hop to a thread and back.
-INLINE_CHARACTERS = 20_000
 HEALTH_CHECK_SECONDS = 0.5
 SHUTDOWN_SECONDS = 5.0
 ABANDON_SECONDS = 0.2
@@ -91,6 +95,9 @@ class VllmEngine:
         self._sampling: Sampling | None = None
         self._reader: Reader | None = None
         self._encode: Callable[..., Encoding] | None = None
+        self._tokens: Tokens | None = None
+        self._pooling: VllmPooling | None = None
+        self.tasks: Set[Task] = frozenset()
 
     @property
     def max_model_len(self) -> int:
@@ -114,7 +121,12 @@ class VllmEngine:
         self._llm = llm = await asyncio.shield(self._loading)
         config, tokenizer = llm.model_config, llm.get_tokenizer()
         self._sampling = Sampling(config.get_diff_sampling_param(), config.get_vocab_size())
-        self._encode = _encoder(tokenizer)
+        own = own_copy(tokenizer)
+        self._encode = own.encode if own else None
+        encoder = config.encoder_config or {}
+        self._tokens = Tokens(tokenizer, own, lower_case=encoder.get("do_lower_case", False))
+        self._pooling = VllmPooling(llm, self._tokens)
+        self.tasks = await tasks_of(llm)
         try:
             self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
         except (TypeError, KeyError, ValueError) as error:
@@ -136,7 +148,13 @@ class VllmEngine:
             await asyncio.sleep(HEALTH_CHECK_SECONDS)
         return "vLLM's engine process has died"
 
-    async def render_chat(self, request: ChatCompletionRequest) -> Prompt:
+    async def render_chat(
+        self,
+        request: ChatCompletionRequest,
+        *,
+        special_tokens: bool = False,
+        any_length: bool = False,
+    ) -> Prompt:
         goes_on = bool(request.continue_final_message)
         arguments = {
             "add_generation_prompt": not goes_on and request.add_generation_prompt is not False,
@@ -149,18 +167,24 @@ class VllmEngine:
         params = ChatParams(chat_template_kwargs=arguments)
         conversation = msgspec.to_builtins(request.messages)
         renderer = self._alive.renderer
-        with _client_errors("messages"):
+        with client_errors("messages"):
             if self._encode and _characters(request.messages) <= INLINE_CHARACTERS:
                 _, rendered = renderer.render_messages(conversation, params)
-                return self._tokenized(rendered["prompt"], special=False)
-            _, (prompt,) = await renderer.render_chat_async([conversation], params)
+                return self._tokenized(rendered["prompt"], special=special_tokens)
+            tokenizing = renderer.default_chat_tok_params
+            if special_tokens or any_length:
+                limit = None if any_length else tokenizing.max_total_tokens
+                tokenizing = dataclasses.replace(
+                    tokenizing, add_special_tokens=special_tokens, max_total_tokens=limit
+                )
+            _, (prompt,) = await renderer.render_chat_async([conversation], params, tokenizing)
         return Prompt(token_ids=prompt["prompt_token_ids"], rendered=prompt)
 
     async def render_text(self, prompt: str | Sequence[int]) -> Prompt:
         if not prompt:
             raise InvalidRequest("The prompt is empty", param="prompt")
         renderer = self._alive.renderer
-        with _client_errors("prompt"):
+        with client_errors("prompt"):
             if not isinstance(prompt, str):
                 renderer.validate_token_ids(prompt)
                 return Prompt(token_ids=prompt, rendered=tokens_input(list(prompt)))
@@ -188,18 +212,39 @@ class VllmEngine:
         vocabulary = self._alive.get_tokenizer().get_vocab()
         return all(token in vocabulary for token in tokens)
 
+    async def tokenize(
+        self, texts: Sequence[str], *, special_tokens: bool = True, cut: Cut | None = None
+    ) -> list[Sequence[int]]:
+        assert self._tokens is not None
+        return await self._tokens.tokenize(texts, special=special_tokens, cut=cut)
+
+    async def render_pair(self, query: str, document: str, *, cut: Cut | None = None) -> Prompt:
+        assert self._pooling is not None
+        return self._pooling.render_pair(query, document, cut)
+
+    def shortened(self, text: str, tokens: int) -> str:
+        assert self._tokens is not None
+        return self._tokens.shortened(text, tokens)
+
     def token_texts(self, token_ids: Sequence[int]) -> list[str]:
         tokenizer = self._alive.get_tokenizer()
         return [tokenizer.decode([token_id]) for token_id in token_ids]
 
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        assert self._tokens is not None
+        with client_errors("tokens"):
+            self._alive.renderer.validate_token_ids(token_ids)
+        return self._tokens.pieces(token_ids)
+
     def detokenize(self, token_ids: Sequence[int]) -> str:
-        self._alive.renderer.validate_token_ids(token_ids)
+        with client_errors("prompt"):
+            self._alive.renderer.validate_token_ids(token_ids)
         text: str = self._alive.get_tokenizer().decode(list(token_ids))
         return text
 
     def parsing(self, request: ChatCompletionRequest, prompt: Prompt) -> Parsing | None:
         assert self._reader is not None
-        with _client_errors("tools"):
+        with client_errors("tools"):
             return self._reader.parsing(request, prompt)
 
     async def submit(
@@ -218,7 +263,7 @@ class VllmEngine:
         choices = sampling.n or 1
         # OpenAI gives n equal choices here, vLLM refuses: ask n times for one.
         equal = choices > 1 and sampling.temperature == 0
-        with _client_errors(grammar):
+        with client_errors(grammar):
             params = self._sampling.params(
                 sampling,
                 choices=1 if equal else choices,
@@ -229,11 +274,7 @@ class VllmEngine:
             if isinstance(parsing, VllmParsing):
                 parsing.adjust(params)
         priority = sampling.priority or 0
-        if priority and self._alive.vllm_config.scheduler_config.policy != "priority":
-            raise InvalidRequest(
-                "'priority' needs a server that runs with scheduling_policy=priority",
-                param="priority",
-            )
+        check_priority(priority, self._alive.vllm_config)
         if equal:
             submissions = (
                 self._submit(f"{request_id}-{number}", prompt, params.clone(), priority, grammar)
@@ -252,7 +293,7 @@ class VllmEngine:
     ) -> VllmStream:
         llm = self._alive
         try:
-            with _client_errors(grammar):
+            with client_errors(grammar):
                 collector = await llm.add_request(
                     request_id, prompt.rendered, params, priority=priority
                 )
@@ -263,6 +304,18 @@ class VllmEngine:
         if params.logprobs is not None or params.prompt_logprobs is not None:
             return DetailedStream(llm, collector, grammar, params.logprobs or 0)
         return VllmStream(llm, collector, grammar)
+
+    async def embed(
+        self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
+    ) -> Sequence[Vector]:
+        assert self._pooling is not None
+        return await self._pooling.embed(request_id, prompts, options)
+
+    async def score(
+        self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
+    ) -> Sequence[float]:
+        assert self._pooling is not None
+        return await self._pooling.score(request_id, prompts, options)
 
     async def aclose(self) -> None:
         loading, self._loading, self._llm = self._loading, None, None
@@ -292,18 +345,6 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def _encoder(tokenizer: Any) -> Callable[..., Encoding] | None:
-    """The tokenizer behind a fast Hugging Face tokenizer, for the event loop's own use; or None."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if not isinstance(backend, Tokenizer):
-        return None
-    # A copy: vLLM's threads change the settings of theirs while they use it.
-    own: Tokenizer = Tokenizer.from_str(backend.to_str())
-    own.no_truncation()
-    own.no_padding()
-    return own.encode
-
-
 def _platform_defaults() -> dict[str, Any]:
     """Arguments that fit the machine; whatever the operator gives wins."""
     if not current_platform.is_cpu():
@@ -313,20 +354,6 @@ def _platform_defaults() -> dict[str, Any]:
     # need a C++ compiler, and minutes.
     cache = min(max(available // 8, GIB // 4), 4 * GIB)
     return {"kv_cache_memory_bytes": cache, "enforce_eager": True}
-
-
-@contextlib.contextmanager
-def _client_errors(param: str | None) -> Iterator[None]:
-    """Raise what vLLM finds wrong with a request as our own errors."""
-    try:
-        yield
-    except VLLMValidationError as error:
-        message = str(error.args[0])
-        if error.parameter in ("input_text", "input_tokens"):
-            raise ContextLengthExceeded(message, param=param) from error
-        raise InvalidRequest(message, param=error.parameter or param) from error
-    except (VLLMClientError, ValueError) as error:
-        raise InvalidRequest(str(error), param=param) from error
 
 
 def _grammar_field(sampling: SamplingFields) -> str | None:

@@ -43,7 +43,7 @@ class JsonAnswer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reader = self._reader
         try:
-            body = await _while_connected(reader.answer(), receive)
+            body = await while_connected(reader.answer(), receive)
         except ClientDisconnected:
             return
         finally:
@@ -90,7 +90,7 @@ class EventStream:
                     await _send_body(send, KEEP_ALIVE)
                 self._silent = True
 
-            await _while_connected(
+            await while_connected(
                 self._send_events(send),
                 receive,
                 tick=keep_alive,
@@ -143,7 +143,7 @@ async def _send_body(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def _while_connected(
+async def while_connected(
     work: Coroutine[Any, Any, T],
     receive: Receive,
     *,
