@@ -1,7 +1,7 @@
 """Receives structs or bytes; hands on JSON bytes or structs, by codecs that are built once."""
 
 import re
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -40,6 +40,19 @@ def decode_request(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise InvalidRequest("The body is nested too deeply", code="invalid_json") from None
 
 
+def convert_part(value: Any, kind: type[T], param: str) -> T:
+    """Convert a part of a request that was decoded before.
+
+    Raises:
+        InvalidRequest: it does not fit; `param` is the part's path, and names the field at fault.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        message, path = _explain(str(error), param)
+        raise InvalidRequest(message, param=path) from None
+
+
 def decode_known(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, list[str]]:
     """Decode the body of a request whose struct forbids unknown fields, and name those it has.
 
@@ -60,9 +73,11 @@ def decode_known(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, list
     return decode_request(encode(known), decoder), unknown
 
 
-def _explain(text: str) -> tuple[str, str | None]:
+def _explain(text: str, within: str = "") -> tuple[str, str | None]:
     """Split msgspec's message into what is wrong and the field at fault."""
     path = found.group(1) if (found := _PATH.search(text)) else ""
+    if within:
+        path = f"{within}.{path}".removesuffix(".").replace(".[", "[")
     message = _PATH.sub("", text)
     if missing := _MISSING.search(message):
         path = f"{path}.{missing.group(1)}" if path else missing.group(1)

@@ -10,6 +10,7 @@ ApiError
 │   ├── NotFound                404
 │   │   ├── ModelNotFound       404
 │   │   ├── StreamNotFound      404
+│   │   ├── ResponseNotFound    404
 │   │   └── RequestNotFound     404
 │   ├── MethodNotAllowed        405
 │   ├── Conflict                409
@@ -150,6 +151,15 @@ class StreamNotFound(NotFound):
             f"There is no stream '{stream_id}': it never was, its time is over, or it belongs to "
             "another key"
         )
+
+
+class ResponseNotFound(NotFound):
+    """No response of that id is stored: unknown, expired, evicted, or of another key."""
+
+    code = "response_not_found"
+
+    def __init__(self, response_id: str, *, param: str = "response_id") -> None:
+        super().__init__(f"Response with id '{response_id}' not found", param=param)
 
 
 class RequestNotFound(NotFound):

@@ -12,6 +12,8 @@ from inferneo_server.engines.base import Engine, EngineStartError
 from inferneo_server.identity import KeyCheck, Keys
 from inferneo_server.metrics import CHOICES_RUNNING
 from inferneo_server.registry import Registry
+from inferneo_server.response_store import ResponseStore
+from inferneo_server.responses import Responses
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.streams import Streams
@@ -20,6 +22,7 @@ from inferneo_server.transports import (
     openai,
     playground,
     pooling,
+    responses,
     status,
     streams,
     tokens,
@@ -72,6 +75,7 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
         route_handlers=[
             openai.router,
             pooling.router,
+            responses.router,
             streams.router,
             tokens.router,
             *websocket.handlers,
@@ -86,7 +90,14 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
         request_class=ApiRequest,
         logging_config=None,
         openapi_config=openapi_config(status.VERSION),
-        state=State({"service": service, "settings": settings, "credentials": keys}),
+        state=State(
+            {
+                "service": service,
+                "responses": Responses(service, make_store(settings)),
+                "settings": settings,
+                "credentials": keys,
+            }
+        ),
     )
     return Telemetry(app, access_log=settings.access_log)
 
@@ -115,4 +126,13 @@ def make_service(settings: Settings) -> Service:
             total_bytes=settings.stream_logs_bytes,
             repeat_seconds=settings.repeat_seconds,
         ),
+    )
+
+
+def make_store(settings: Settings) -> ResponseStore:
+    """An empty store of responses."""
+    return ResponseStore(
+        max_count=settings.responses_count,
+        max_bytes=settings.responses_bytes,
+        seconds=settings.responses_seconds,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import UNSET, Struct
 
@@ -143,6 +143,7 @@ class Generation:
         self._reading: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._began = time.perf_counter()
+        self._when_ended: list[Callable[[Exception | None], None]] = []
         self._stopping: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         if self._tells:
@@ -205,7 +206,16 @@ class Generation:
             self._deadline.cancel()
         PROMPT_TOKENS.inc(self.prompt_tokens)
         COMPLETION_TOKENS.inc(self.completion_tokens)
+        for tell in self._when_ended:
+            tell(error)
         self._wake()
+
+    def when_ended(self, tell: Callable[[Exception | None], None]) -> None:
+        """Have somebody told, with the error if there was one, once no more will come."""
+        if self.ended:
+            tell(self.error)
+        else:
+            self._when_ended.append(tell)
 
     def _others_news(self) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

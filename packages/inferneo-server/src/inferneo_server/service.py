@@ -1,7 +1,7 @@
 """Receives decoded requests; hands on a reader of what the engine already works on."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -19,6 +19,18 @@ from inferneo_server.engines.parsing import Parsing
 from inferneo_server.generation import Generation, Terms
 from inferneo_server.registry import Registry
 from inferneo_server.streams import Reader, Streams
+
+
+class Wording(msgspec.Struct, frozen=True, kw_only=True):
+    """How another route's request, which was translated into a chat request, is answered.
+
+    Attributes:
+        asked: the request as it was sent: what repeats are known by.
+        form: makes the form of the answer, for a model's name and what is to be told.
+    """
+
+    asked: msgspec.Struct
+    form: Callable[[str, ChatDetails], AnswerForm]
 
 
 class Service:
@@ -51,9 +63,17 @@ class Service:
         return self.registry.engine(model, task)
 
     async def begin(
-        self, request: ChatCompletionRequest | CompletionRequest, terms: Terms | None = None
+        self,
+        request: ChatCompletionRequest | CompletionRequest,
+        terms: Terms | None = None,
+        wording: Wording | None = None,
     ) -> Reader:
         """Begin to answer a request, or join the answer that the terms name.
+
+        Args:
+            request: what the model is asked.
+            terms: what is asked for beside the answer.
+            wording: how to word the answer to a chat request, where not as a chat's.
 
         Raises:
             ApiError: the request is refused.
@@ -61,21 +81,39 @@ class Service:
         terms = terms or Terms()
         try:
             async with asyncio.timeout_at(terms.deadline):
-                return await self.streams.begin(request, terms, lambda: self._make(request, terms))
+                return await self.streams.begin(
+                    wording.asked if wording else request,
+                    terms,
+                    lambda: self._make(request, terms, wording),
+                )
         except TimeoutError:
             raise DeadlineExceeded from None
 
+    async def count_tokens(self, request: ChatCompletionRequest) -> int:
+        """How many tokens the prompt of a chat request has.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        engine = self.registry.engine(request.model)
+        return len((await engine.render_chat(check_chat(request))).token_ids)
+
     def _make(
-        self, request: ChatCompletionRequest | CompletionRequest, terms: Terms
+        self,
+        request: ChatCompletionRequest | CompletionRequest,
+        terms: Terms,
+        wording: Wording | None,
     ) -> Awaitable[Generation]:
         # Not sooner: what had begun before may still be joined.
         if self.draining:
             raise Draining
         if isinstance(request, ChatCompletionRequest):
-            return self._chat(request, terms)
+            return self._chat(request, terms, wording)
         return self._complete(request, terms)
 
-    async def _chat(self, request: ChatCompletionRequest, terms: Terms) -> Generation:
+    async def _chat(
+        self, request: ChatCompletionRequest, terms: Terms, wording: Wording | None
+    ) -> Generation:
         engine = self.registry.engine(request.model, "generate")
         request = check_chat(request)
         max_tokens = request.max_completion_tokens or request.max_tokens
@@ -92,12 +130,17 @@ class Service:
             continuous_usage=_options(request).continuous_usage_stats is True,
             named=isinstance(request.tool_choice, NamedTool),
         )
-        name = self.registry.name
-        form = DetailedChatForm(name, details) if details.any else ChatForm(name)
+        form = self._chat_form(details, wording)
         logprobs = (request.top_logprobs or 0) if request.logprobs else None
         return await self._submit(
             form, engine, request, terms, [prompt], max_tokens, logprobs=logprobs, parsing=parsing
         )
+
+    def _chat_form(self, details: ChatDetails, wording: Wording | None) -> AnswerForm:
+        name = self.registry.name
+        if wording is not None:
+            return wording.form(name, details)
+        return DetailedChatForm(name, details) if details.any else ChatForm(name)
 
     async def _complete(self, request: CompletionRequest, terms: Terms) -> Generation:
         engine = self.registry.engine(request.model, "generate")
@@ -174,7 +217,8 @@ class Service:
             choices=len(prompts) * choices,
             prompt_tokens=sum(len(prompt.token_ids) for prompt in prompts),
             streamed=bool(request.stream),
-            include_usage=_options(request).include_usage is True,
+            # Named events end with one that tells the usage, asked for or not.
+            include_usage=form.named or _options(request).include_usage is True,
             terms=terms,
             log_bytes=self.streams.log_bytes,
         )

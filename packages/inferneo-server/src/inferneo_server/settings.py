@@ -88,6 +88,13 @@ class Settings(BaseSettings):
     stream_logs_bytes: int = Field(
         256 * 2**20, ge=1024, description="events that are kept of all streams without a reader"
     )
+    responses_seconds: float = Field(
+        86_400.0, gt=0, description="how long a response is stored, and may run in the background"
+    )
+    responses_count: int = Field(10_000, ge=0, description="responses that are stored, at most")
+    responses_bytes: int = Field(
+        256 * 2**20, ge=0, description="size of the stored responses, each with its conversation"
+    )
     websocket_requests: int = Field(
         64, ge=1, description="requests that may run at once on one WebSocket"
     )

@@ -7,11 +7,14 @@ from uuid import uuid4
 
 from inferneo_core.chat import FinishReason
 from inferneo_core.codec import encode
-from inferneo_core.errors import ServerError
+from inferneo_core.errors import ApiError, ServerError
+from inferneo_core.sse import DONE
 from inferneo_core.usage import Usage
 from inferneo_server.engines.base import Delta, DetailedDelta
 
-DoneObject = Literal["chat.completion.done", "text_completion.done"]
+DoneObject = Literal[
+    "chat.completion.done", "text_completion.done", "response.done", "message.done"
+]
 
 _FINISH_REASONS = {"stop", "length"}
 
@@ -47,12 +50,14 @@ class AnswerForm(Protocol):
     """How a route words its answers.
 
     Attributes:
+        named: whether each event of a stream is named by the `type` that its JSON begins with.
         id: the answer's id, given in every chunk of it.
         model: the name of the model that answers.
         done: what a WebSocket calls the end.
         usage: tells the usage so far; set by the generation.
     """
 
+    named: ClassVar[bool]
     done: ClassVar[DoneObject]
     usage: Callable[[], Usage] | None
 
@@ -77,9 +82,22 @@ class AnswerForm(Protocol):
         """The last chunk of a stream that was asked for its usage."""
         ...
 
+    def end(self, error: ApiError | None) -> bytes:
+        """What a stream ends with, behind its events; nothing where those tell all."""
+        ...
+
     def whole(self, choices: Sequence[Choice], usage: Callable[[], Usage]) -> bytes:
         """The answer in one piece; its usage can be told once its choices have been read."""
         ...
+
+
+class UnnamedEvents:
+    """The events of chat and text: without names, and `[DONE]` or an error at the end."""
+
+    named: ClassVar[bool] = False
+
+    def end(self, error: ApiError | None) -> bytes:
+        return DONE if error is None else encode(error.body())
 
 
 def finish_reason(delta: Delta) -> FinishReason | None:

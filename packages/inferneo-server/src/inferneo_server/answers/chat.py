@@ -17,12 +17,19 @@ from inferneo_core.chat import (
 from inferneo_core.codec import encode
 from inferneo_core.logprobs import ChatLogprobs
 from inferneo_core.usage import Usage
-from inferneo_server.answers.base import Choice, DoneObject, Mould, envelope, finish_reason
+from inferneo_server.answers.base import (
+    Choice,
+    DoneObject,
+    Mould,
+    UnnamedEvents,
+    envelope,
+    finish_reason,
+)
 from inferneo_server.engines.base import Delta, DetailedDelta
 from inferneo_server.engines.parsing import Parsed, Parser, Parsing
 
 
-class ChatForm:
+class ChatForm(UnnamedEvents):
     """The role first, then text, then the finish reason by itself."""
 
     done: ClassVar[DoneObject] = "chat.completion.done"

@@ -10,11 +10,18 @@ from inferneo_core.codec import encode
 from inferneo_core.completions import Completion, CompletionChoice
 from inferneo_core.logprobs import PromptLogprob, PromptLogprobs, TextLogprobs, TokenLogprob
 from inferneo_core.usage import Usage
-from inferneo_server.answers.base import Choice, DoneObject, Mould, envelope, finish_reason
+from inferneo_server.answers.base import (
+    Choice,
+    DoneObject,
+    Mould,
+    UnnamedEvents,
+    envelope,
+    finish_reason,
+)
 from inferneo_server.engines.base import Delta, DetailedDelta
 
 
-class TextForm:
+class TextForm(UnnamedEvents):
     """Text, the last of it with the finish reason."""
 
     done: ClassVar[DoneObject] = "text_completion.done"

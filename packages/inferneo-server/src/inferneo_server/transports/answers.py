@@ -6,8 +6,13 @@ from typing import Any, TypeVar
 
 from litestar.types import Receive, Scope, Send
 
-from inferneo_core.codec import encode
-from inferneo_core.sse import DONE, KEEP_ALIVE, encode_data, encode_numbered
+from inferneo_core.sse import (
+    KEEP_ALIVE,
+    encode_data,
+    encode_name,
+    encode_named,
+    encode_numbered,
+)
 from inferneo_server.streams import Reader
 from inferneo_server.telemetry import RAW_SEND
 from inferneo_server.transports.errors import to_api_error
@@ -21,7 +26,6 @@ _SSE_HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
-_END = encode_data(DONE)
 
 
 class ClientDisconnected(Exception):
@@ -103,7 +107,9 @@ class EventStream:
 
     async def _send_events(self, send: Send) -> None:
         reader = self._reader
+        form = reader.generation.form
         numbered = reader.generation.terms.resume_for > 0
+        encode_one = encode_named if form.named else encode_data
         error: Exception | None
         try:
             if self._retry_ms is not None:
@@ -112,22 +118,25 @@ class EventStream:
                 # Before the write and not after it: a write that waits for a slow reader is no
                 # silence.
                 self._silent = False
-                body = b"".join(self._frames(events) if numbered else map(encode_data, events))
+                body = b"".join(self._frames(events) if numbered else map(encode_one, events))
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             error = reader.generation.error
         except Exception as unforeseen:
             error = unforeseen
-        # The status has been sent: an error is the stream's last event, and no [DONE] follows.
-        last = DONE if error is None else encode(to_api_error(error).body())
-        body = self._frame(last, reader.position) if numbered else encode_data(last)
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        # The status has been sent: an error is the stream's last event.
+        last = form.end(None if error is None else to_api_error(error))
+        if last:
+            last = self._frame(last, reader.position) if numbered else encode_one(last)
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
     def _frames(self, events: list[bytes]) -> Iterator[bytes]:
         first = self._reader.position - len(events)
         return (self._frame(event, first + at) for at, event in enumerate(events))
 
     def _frame(self, payload: bytes, number: int) -> bytes:
-        return encode_numbered(self._reader.generation.id.encode(), number, payload)
+        generation = self._reader.generation
+        frame = encode_numbered(generation.id.encode(), number, payload)
+        return encode_name(payload) + frame if generation.form.named else frame
 
 
 def _stream_headers(reader: Reader, ignored: str) -> list[tuple[bytes, bytes]]:
