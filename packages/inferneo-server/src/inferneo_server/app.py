@@ -19,6 +19,7 @@ from inferneo_server.settings import Settings
 from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
 from inferneo_server.transports import (
+    messages,
     openai,
     playground,
     pooling,
@@ -76,6 +77,7 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
             openai.router,
             pooling.router,
             responses.router,
+            messages.router,
             streams.router,
             tokens.router,
             *websocket.handlers,

@@ -131,7 +131,7 @@ class KeyCheck:
         path = scope["path"].rstrip("/") or "/"
         if not self._keys.required or path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES):
             return ""
-        if credential := bearer(scope):
+        if credential := bearer(scope) or header(scope, b"x-api-key"):
             return self._keys.owner(credential)
         if path.startswith(QUERY_TOKEN_PREFIX) and (token := _query_token(scope)):
             return self._keys.token_owner(token)

@@ -11,6 +11,7 @@ from litestar.exceptions import (
     ValidationException,
 )
 from litestar.openapi.datastructures import ResponseSpec
+from msgspec import Struct
 
 from inferneo_core.codec import encode
 from inferneo_core.errors import (
@@ -21,13 +22,16 @@ from inferneo_core.errors import (
     NotFound,
     ServerError,
 )
+from inferneo_core.messages import error_body
+
+_MESSAGES = "/v1/messages"
 
 logger = logging.getLogger(__name__)
 
 _DESCRIPTIONS = {
     400: "The request does not fit",
     401: "The key is missing or wrong",
-    404: "There is no such model or stream",
+    404: "There is no such model, stream or response",
     409: "The idempotency key belongs to another request",
     410: "What follows the given event is no longer kept",
     413: "The body is too large",
@@ -36,10 +40,10 @@ _DESCRIPTIONS = {
 }
 
 
-def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
+def error_responses(*statuses: int, body: type[Struct] = ErrorBody) -> dict[int, ResponseSpec]:
     """What the documentation of a route says of its errors."""
     return {
-        status: ResponseSpec(ErrorBody, description=_DESCRIPTIONS[status], generate_examples=False)
+        status: ResponseSpec(body, description=_DESCRIPTIONS[status], generate_examples=False)
         for status in statuses
     }
 
@@ -63,9 +67,12 @@ def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError
 
 def error_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The exception map of the application: one entry for everything."""
-    told = to_api_error(error, request.method, request.url.path)
+    path = request.url.path
+    told = to_api_error(error, request.method, path)
+    # Its own clients read no other form.
+    body = encode(error_body(told) if path.startswith(_MESSAGES) else told.body())
     return Response(
-        encode(told.body()),
+        body,
         status_code=told.status,
         media_type="application/json",
         headers=told.headers,

@@ -9,28 +9,17 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
 from inferneo_core.codec import encode
-from inferneo_core.errors import ErrorBody, InvalidRequest
+from inferneo_core.errors import InvalidRequest
 from inferneo_core.responses import DeletedResponse, ItemList, Response, ResponseRequest
 from inferneo_server.identity import owner_of
 from inferneo_server.responses import MAX_LISTED, Responses
 from inferneo_server.transports.answers import EventStream, JsonAnswer
+from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
-_ERRORS = {
-    status: ResponseSpec(ErrorBody, description=description, generate_examples=False)
-    for status, description in {
-        400: "The request does not fit",
-        401: "The key is missing or wrong",
-        404: "No such model, or no such response",
-        413: "The body is too large",
-        503: "The engine is loading, restarting or overloaded",
-    }.items()
-}
-_STORED = {status: _ERRORS[status] for status in (400, 401, 404)}
+_ERRORS = error_responses(400, 401, 404, 409, 413, 503, 504)
+_STORED = error_responses(400, 401, 404)
 _RESPONSE = ResponseSpec(Response, generate_examples=False)
-_DROPPED = ResponseSpec(
-    ErrorBody, description="What follows the given event is no longer kept", generate_examples=False
-)
 
 
 def _responses(request: ApiRequest) -> Responses:
@@ -54,7 +43,10 @@ async def create_response(request: ApiRequest, data: ResponseRequest) -> ASGIApp
     return ASGIResponse(body=encode(response), media_type="application/json", headers=headers)
 
 
-@get("/responses/{response_id:str}", responses={200: _RESPONSE, **_STORED, 410: _DROPPED})
+@get(
+    "/responses/{response_id:str}",
+    responses={200: _RESPONSE, **error_responses(400, 401, 404, 410)},
+)
 async def get_response(
     request: ApiRequest,
     response_id: str,
