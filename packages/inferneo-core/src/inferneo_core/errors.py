@@ -158,8 +158,8 @@ class ResponseNotFound(NotFound):
 
     code = "response_not_found"
 
-    def __init__(self, response_id: str, *, param: str = "response_id") -> None:
-        super().__init__(f"Response with id '{response_id}' not found", param=param)
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"Response with id '{response_id}' not found", param="response_id")
 
 
 class RequestNotFound(NotFound):

@@ -87,20 +87,20 @@ class ResponseStore:
             stored.response_bytes = size
             self._make_room()
 
-    def find(self, response_id: str, owner: str, *, param: str = "response_id") -> StoredResponse:
+    def find(self, response_id: str, owner: str) -> StoredResponse:
         """A response of this owner.
 
         Raises:
-            ResponseNotFound: there is none of that id; `param` names the field that asked for it.
+            ResponseNotFound: there is none of that id.
         """
-        self._make_room()
         stored = self.peek(response_id, owner)
         if stored is None:
-            raise ResponseNotFound(response_id, param=param)
+            raise ResponseNotFound(response_id)
         return stored
 
     def peek(self, response_id: str, owner: str) -> StoredResponse | None:
         """A response of this owner, if there is one."""
+        self._make_room()
         stored = self._stored.get(response_id)
         return stored if stored and stored.owner == owner else None
 

@@ -8,6 +8,8 @@ import msgspec
 from inferneo_core.codec import encode
 from inferneo_core.errors import Cancelled, InvalidRequest
 from inferneo_core.responses import Item, ItemList, Response, ResponseRequest
+from inferneo_core.usage import Usage
+from inferneo_server.answers.chat import ChatDetails
 from inferneo_server.answers.responses import ResponseForm
 from inferneo_server.generation import Generation, Terms
 from inferneo_server.response_store import ResponseStore, StoredResponse
@@ -51,8 +53,7 @@ class Responses:
         check_response(request)
         before = self._before(request, terms.owner, unstored)
         with renamed_fields():
-            new = input_items(request, before.conversation if before else ())
-            items = (*(before.conversation if before else ()), *new)
+            items, size = _conversation(request, before)
             chat = chat_request(request, items)
             if request.background:
                 terms = msgspec.structs.replace(
@@ -62,9 +63,37 @@ class Responses:
             reader = await self._service.begin(chat, terms, wording)
         store = unstored if request.store is False else self._store
         if store is not None and not reader.joined:
-            size = len(encode(new)) + (before.bytes if before else 0)
             _keep(store, reader.generation, items, size)
         return reader
+
+    async def prepare(
+        self, request: ResponseRequest, owner: str, unstored: ResponseStore
+    ) -> list[bytes]:
+        """Keep what a response is to go on from, and answer nothing.
+
+        Returns:
+            The events of an empty response.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        check_response(request)
+        with renamed_fields():
+            items, size = _conversation(request, self._before(request, owner, unstored))
+            tokens = await self._service.count_tokens(chat_request(request, items))
+        form = ResponseForm(request, self._service.registry.name, ChatDetails())
+        usage = Usage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens)
+        events = [*form.opening(0), form.usage_chunk(usage)]
+        response = form.response("completed")
+        stored = StoredResponse(
+            owner=owner,
+            items=items,
+            items_bytes=size,
+            response=lambda: response,
+            response_bytes=len(encode(response)),
+        )
+        (unstored if request.store is False else self._store).put(form.id, stored)
+        return events
 
     def _before(
         self, request: ResponseRequest, owner: str, unstored: ResponseStore | None
@@ -72,14 +101,19 @@ class Responses:
         """What the request goes on from.
 
         Raises:
-            ResponseNotFound: it is not there.
-            InvalidRequest: it has not ended.
+            InvalidRequest: it is not there, or has not ended.
         """
         name, param = request.previous_response_id, "previous_response_id"
         if name is None:
             return None
         stored = unstored.peek(name, owner) if unstored else None
-        stored = stored or self._store.find(name, owner, param=param)
+        stored = stored or self._store.peek(name, owner)
+        if stored is None:
+            raise InvalidRequest(
+                f"Previous response with id '{name}' not found",
+                param=param,
+                code="previous_response_not_found",
+            )
         if stored.generation is not None:
             raise InvalidRequest(f"The response '{name}' has not ended", param=param)
         return stored
@@ -159,6 +193,15 @@ class Responses:
             last_id=page[-1].id if page else "",
             has_more=len(items) > limit,
         )
+
+
+def _conversation(
+    request: ResponseRequest, before: StoredResponse | None
+) -> tuple[tuple[Item, ...], int]:
+    """All items that a request asks to answer, and their size."""
+    earlier = before.conversation if before else ()
+    new = input_items(request, earlier)
+    return (*earlier, *new), len(encode(new)) + (before.bytes if before else 0)
 
 
 def _keep(store: ResponseStore, generation: Generation, items: tuple[Item, ...], size: int) -> None:

@@ -50,6 +50,8 @@ def chat_request(request: PromptFields) -> ChatCompletionRequest:
         messages.append(Message(role="system", content=_content(request.system)))
     for index, message in enumerate(request.messages):
         messages += _messages(message, f"messages[{index}]")
+    if not messages:
+        raise InvalidRequest("The messages are empty", param="messages")
     sampling: dict[str, Any] = {}
     if isinstance(request, MessagesRequest):
         sampling = {
@@ -61,12 +63,15 @@ def chat_request(request: PromptFields) -> ChatCompletionRequest:
             "stop": request.stop_sequences,
             "ignore_eos": request.ignore_eos,
         }
+    # A last message of the assistant is the beginning of the answer.
+    begun = messages[-1].role == "assistant" and not messages[-1].tool_calls
     choice = request.tool_choice
     one_call = not isinstance(choice, NoChoice | None) and choice.disable_parallel_tool_use
     return ChatCompletionRequest(
         **sampling,
         model=request.model,
         messages=messages,
+        continue_final_message=begun or None,
         tools=_tools(request),
         tool_choice=_tool_choice(request),
         parallel_tool_calls=False if one_call else None,
