@@ -21,6 +21,7 @@ from inferneo_server.translations.responses import (
     input_items,
     renamed_fields,
 )
+from inferneo_server.truncation import shortened
 
 MAX_LISTED = 100
 
@@ -55,6 +56,8 @@ class Responses:
         with renamed_fields():
             items, size = _conversation(request, before)
             chat = chat_request(request, items)
+            if request.truncation == "auto":
+                chat = await shortened(chat, self._service.fits)
             if request.background:
                 terms = msgspec.structs.replace(
                     terms, resume_for=max(terms.resume_for, self._store.seconds)

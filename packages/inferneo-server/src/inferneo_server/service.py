@@ -7,7 +7,7 @@ import msgspec
 
 from inferneo_core.chat import ChatCompletionRequest, NamedTool
 from inferneo_core.completions import DEFAULT_MAX_TOKENS, CompletionRequest
-from inferneo_core.errors import DeadlineExceeded, Draining
+from inferneo_core.errors import ContextLengthExceeded, DeadlineExceeded, Draining
 from inferneo_core.sampling import SamplingFields, StreamOptions
 from inferneo_server.answers.base import AnswerForm
 from inferneo_server.answers.chat import ChatDetails, ChatForm, DetailedChatForm
@@ -97,6 +97,21 @@ class Service:
         """
         engine = self.registry.engine(request.model)
         return len((await engine.render_chat(check_chat(request))).token_ids)
+
+    async def fits(self, request: ChatCompletionRequest) -> bool:
+        """Whether the model's context holds a chat request's prompt and answer.
+
+        Raises:
+            ApiError: the request is refused for another reason.
+        """
+        engine = self.registry.engine(request.model)
+        max_tokens = request.max_completion_tokens or request.max_tokens
+        try:
+            prompt = await engine.render_chat(check_chat(request))
+            check_room([prompt], max_tokens, engine, param="messages")
+        except ContextLengthExceeded:
+            return False
+        return True
 
     def _make(
         self,

@@ -70,7 +70,7 @@ _SAME = tuple(
     name
     for name in ResponseRequest.__struct_fields__
     if name in ChatCompletionRequest.__struct_fields__
-    and name not in ("tools", "tool_choice", "stream_options")
+    and name not in ("tools", "tool_choice", "stream_options", "top_logprobs")
 )
 
 
@@ -175,8 +175,8 @@ def chat_request(request: ResponseRequest, items: Sequence[Item]) -> ChatComplet
         tool_choice=_tool_choice(request),
         reasoning_effort=request.reasoning.effort if request.reasoning else None,
         response_format=_response_format(request),
-        truncate_prompt_tokens=-1 if request.truncation == "auto" else None,
         logprobs=logprobs or None,
+        top_logprobs=request.top_logprobs if logprobs else None,
     )
 
 
