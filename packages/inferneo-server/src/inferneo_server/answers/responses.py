@@ -13,6 +13,7 @@ from inferneo_core.logprobs import TokenLogprob
 from inferneo_core.responses import (
     FunctionCallItem,
     IncompleteDetails,
+    ItemStatus,
     MessageItem,
     OutputText,
     PlainFormat,
@@ -90,7 +91,9 @@ class ResponseForm:
             if call.function and call.function.arguments:
                 events.append(self._say(call.function.arguments))
         if self._turn.finish_reason and self._open:
-            events += self._closed()
+            # The last item alone is cut where the answer is.
+            cut = self._turn.finish_reason == "length"
+            events += self._closed("incomplete" if cut else "completed")
         return events
 
     def _opened(self, kind: _Kind, call: Any = None) -> list[bytes]:
@@ -133,13 +136,12 @@ class ResponseForm:
             logprobs,
         )
 
-    def _closed(self) -> list[bytes]:
+    def _closed(self, status: ItemStatus = "completed") -> list[bytes]:
         """The events that end the open item."""
         item = self._open
         assert item is not None
         self._open = None
-        cut = self._turn.finish_reason == "length"
-        whole = self.output[item.index] = item.item("incomplete" if cut else "completed")
+        whole = self.output[item.index] = item.item(status)
         events = [item.done(self._event)]
         if part := item.part(whole=True):
             events.append(self._part_event("done", item, part))
@@ -283,7 +285,7 @@ class _OpenItem:
             case "function_call":
                 return None
 
-    def item(self, status: Any, *, whole: bool = True) -> OutputItem:
+    def item(self, status: ItemStatus, *, whole: bool = True) -> OutputItem:
         """The item, empty or whole."""
         part = self.part(whole=whole)
         match part:
