@@ -101,11 +101,17 @@ def test_frames_of_one_lane_are_answered_in_turn_and_say_which(client: OpenAI) -
         for lane in ("a", "a", "b"):
             connection.send_raw(json.dumps({**ASKED, "stream_id": lane}))
         events = events_until(connection, ends=3)
-    by_lane = {
-        lane: [event.type for event in events if event.stream_id == lane] for lane in ("a", "b")
+    turns = {
+        lane: [
+            event.type
+            for event in events
+            if event.stream_id == lane and event.type in {"response.created", *ENDS}
+        ]
+        for lane in ("a", "b")
     }
     # The second begins when the first has ended.
-    assert by_lane["a"] == by_lane["b"] * 2
+    assert turns["a"] == turns["b"] * 2
+    assert turns["b"][0] == "response.created" and len(turns["b"]) == 2
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
