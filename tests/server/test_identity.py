@@ -12,6 +12,7 @@ from inferneo_server.identity import KeyCheck, Keys, is_loopback
 KEY = "sk-right"
 PRIVATE = ["/v1/models", "/v1/chat/completions", "/metrics", "/healthz", "/docs/other", "/nowhere"]
 PUBLIC = ["/", "/health", "/ready", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css"]
+PUBLIC += ["/playground", "/playground/", "/playground/any.js"]
 
 
 def passes(*headers: tuple[bytes, bytes], path: str = "/v1/models", key: str | None = KEY) -> bool:

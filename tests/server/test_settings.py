@@ -315,6 +315,18 @@ def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bad_setting_beside_the_key_does_not_show_it() -> None:
     assert "very-secret" not in refusal(api_key="sk-very-secret", port="x")
+    assert "very-secret" not in refusal(api_keys=["sk-very-secret"], port="x")
+
+
+def test_all_keys_count_and_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFERNEO_API_KEYS", '["sk-secret-b", "sk-secret-c"]')
+
+    assert load_settings().keys == ["sk-secret-b", "sk-secret-c"]
+    settings = load_settings(api_key="sk-secret-a")
+    assert settings.keys == ["sk-secret-a", "sk-secret-b", "sk-secret-c"]
+    assert "sk-secret" not in f"{settings!r}{settings}{settings.model_dump()}"
+    monkeypatch.delenv("INFERNEO_API_KEYS")
+    assert load_settings().keys == []
 
 
 def test_settings_do_not_change_once_they_are_read() -> None:

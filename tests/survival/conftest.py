@@ -23,3 +23,19 @@ def writing_server() -> Iterator[RunningServer]:
     with running_server(*WRITING_FLAGS) as server:
         yield server
     assert "Traceback" not in server.log and "ERROR" not in server.log, server.log
+
+
+ABUSED_FLAGS = (
+    "--engine=simulated",
+    "--engine-args=token_seconds=0.01",
+    "--repeat-seconds=1",
+    "--websocket-ping-seconds=1",
+)
+
+
+@pytest.fixture(scope="session")
+def abused_server() -> Iterator[RunningServer]:
+    """A server that is sent what no client should send, and takes it without a complaint."""
+    with running_server(*ABUSED_FLAGS) as server:
+        yield server
+    assert "Traceback" not in server.log and "ERROR" not in server.log, server.log

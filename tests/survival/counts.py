@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.integration.sockets import exchange, request
 from tests.integration.waiting import wait_until
 from tests.servers import RunningServer
 
@@ -30,9 +31,14 @@ class Written(NamedTuple):
 
 def held(server: RunningServer) -> Held:
     """What a server holds now. Asking takes a socket and a task, each time alike."""
-    return Held(
-        server.metric("inferneo_choices_running"), server.metric("inferneo_tasks"), sockets(server)
+    answer = exchange(server, request("GET", "/metrics", connection="close"))
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    choices, tasks = (
+        float(line.split()[1])
+        for line in answer.splitlines()
+        if line.startswith((b"inferneo_choices_running ", b"inferneo_tasks "))
     )
+    return Held(choices, tasks, sockets(server))
 
 
 def sockets(server: RunningServer) -> int:
@@ -56,6 +62,19 @@ def written(server: RunningServer) -> Written:
         server.metric("inferneo_prompt_tokens_total"),
         server.metric("inferneo_completion_tokens_total"),
     )
+
+
+def answers(server: RunningServer, headers: dict[str, str] | None = None) -> None:
+    """Check that the server is well, and does what it is there for."""
+    body = {"prompt": "Count the words", "max_tokens": 3, "ignore_eos": True}
+    named = {name.replace("-", "_"): value for name, value in (headers or {}).items()}
+    answer = exchange(
+        server,
+        request("GET", "/health"),
+        request("POST", "/v1/completions", body, connection="close", **named),
+    )
+    assert b'"status":"healthy"' in answer
+    assert b'"completion_tokens":3' in answer
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from inferneo_server.identity import is_loopback
 from inferneo_server.metrics import TASKS
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
-from inferneo_server.transports.uvicorn import ServerProtocol, SocketProtocol
+from inferneo_server.transports.uvicorn import SocketProtocol, http_protocol
 
 PROGRESS_SECONDS = 5.0
 DRAIN_POLL_SECONDS = 0.05
@@ -100,7 +100,7 @@ async def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        http=ServerProtocol,
+        http=http_protocol(settings.stall_seconds),
         lifespan="off",
         proxy_headers=False,
         ws=SocketProtocol,

@@ -74,7 +74,10 @@ class Settings(BaseSettings):
         15.0, gt=0, description="silence in a stream after which a comment is sent"
     )
     stall_seconds: float = Field(
-        60.0, ge=1, description="how long a client may take nothing of what is sent to it"
+        60.0,
+        ge=1,
+        description="how long a client may take nothing of what is sent to it, or send nothing of "
+        "a request that is not whole",
     )
     max_resume_seconds: float = Field(
         600.0, ge=0, description="largest `Inferneo-Resume-For` that is granted"

@@ -77,7 +77,10 @@ def origin_allowed(scope: Any, settings: Settings) -> bool:
     origin = header(scope, b"origin")
     if not origin or "*" in settings.cors_origins or origin in settings.cors_origins:
         return True
-    page = urlsplit(origin)
+    try:
+        page = urlsplit(origin)
+    except ValueError:
+        return False
     if page.netloc == header(scope, b"host"):
         return True
     return is_loopback(settings.host) and is_loopback(page.hostname or "")
