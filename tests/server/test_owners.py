@@ -120,10 +120,14 @@ def test_a_token_whose_time_is_over_is_refused_wherever_it_stands() -> None:
         where: dict[str, Any] = given
         with pytest.raises(AuthenticationFailed, match="time is over"):
             owner(**where)
-    for given in ({"bearer": old}, {"query": f"token={old}"}, {"subprotocols": (f"bearer.{old}",)}):
-        where = given
+    carried: list[dict[str, Any]] = [
+        {"bearer": old},
+        {"query": f"token={old}"},
+        {"subprotocols": (f"bearer.{old}",)},
+    ]
+    for fields in carried:
         with pytest.raises(Refused, match="401.*invalid_api_key"):
-            owner("websocket", **where)
+            owner("websocket", **fields)
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
