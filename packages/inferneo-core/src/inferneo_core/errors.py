@@ -62,7 +62,14 @@ class ApiError(Exception):
         code: OpenAI's error code, a string.
         param: the field of the request at fault, as a path (`messages[0].role`), or None.
         headers: further headers of the answer.
+        retryable: whether the same request may succeed later.
+        request_id: the answer's `x-request-id`, where a client raises it; else None.
+        attempts: how often a client sent the request before it gave up; 0 in a server.
     """
+
+    retryable: ClassVar[bool] = False
+    request_id: str | None = None
+    attempts: int = 0
 
     status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
@@ -199,6 +206,8 @@ class Cancelled(RequestError):
 
 class ServerError(ApiError):
     """The server failed; the same request may succeed later."""
+
+    retryable = True
 
 
 class EngineUnavailable(ServerError):
