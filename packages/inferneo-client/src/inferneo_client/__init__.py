@@ -10,11 +10,9 @@ if TYPE_CHECKING:
     from inferneo_client._async import AsyncInferneo
     from inferneo_client._async_streams import AsyncStream
     from inferneo_client._errors import (
-        Conflict,
         ConnectionFailed,
         InvalidAnswer,
         PermissionDenied,
-        RateLimited,
         StreamInterruptedError,
         StreamTruncatedError,
         TimedOut,
@@ -24,17 +22,22 @@ if TYPE_CHECKING:
     from inferneo_client._options import Retry, Timeout
     from inferneo_client._streams import Stream
     from inferneo_client._sync import Inferneo
-    from inferneo_core.errors import ApiError, NotFound, RequestError, ServerError
+    from inferneo_core.errors import (
+        ApiError,
+        Conflict,
+        NotFound,
+        RequestError,
+        ServerError,
+        TooManyRequests,
+    )
 
 _HOMES = {
     "inferneo_client._async": ("AsyncInferneo",),
     "inferneo_client._async_streams": ("AsyncStream",),
     "inferneo_client._errors": (
-        "Conflict",
         "ConnectionFailed",
         "InvalidAnswer",
         "PermissionDenied",
-        "RateLimited",
         "StreamInterruptedError",
         "StreamTruncatedError",
         "TimedOut",
@@ -44,7 +47,14 @@ _HOMES = {
     "inferneo_client._options": ("Retry", "Timeout"),
     "inferneo_client._streams": ("Stream",),
     "inferneo_client._sync": ("Inferneo",),
-    "inferneo_core.errors": ("ApiError", "NotFound", "RequestError", "ServerError"),
+    "inferneo_core.errors": (
+        "ApiError",
+        "Conflict",
+        "NotFound",
+        "RequestError",
+        "ServerError",
+        "TooManyRequests",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -60,7 +70,6 @@ __all__ = [
     "InvalidAnswer",
     "NotFound",
     "PermissionDenied",
-    "RateLimited",
     "RequestError",
     "Retry",
     "ServerError",
@@ -69,6 +78,7 @@ __all__ = [
     "StreamTruncatedError",
     "TimedOut",
     "Timeout",
+    "TooManyRequests",
     "UnparsableAnswer",
 ]
 

@@ -31,6 +31,9 @@ VERSION: Final = "0.1.0"
 # A generation whose unary caller is gone helps nobody: it waits for a retry and no longer.
 _UNARY_RESUME_SECONDS = 10.0
 _PROBE_SECONDS = 5.0
+# The answers that say that the request was not taken. Behind any other, a proxy's 502 as well as a
+# server's own 500, a generation may have begun.
+_REFUSED = frozenset({408, 425, 429, 503, 529})
 
 
 class Call(Struct, kw_only=True):
@@ -235,15 +238,20 @@ def _seconds_until(date: str) -> float | None:
 
 def _safe_again(call: Call, error: ApiError, knowledge: Knowledge) -> Generator[Step, Any, bool]:
     """Whether sending the request once more cannot make a second generation."""
-    if call.safe or not isinstance(error, ConnectionFailed) or not error.sent:
+    refused = error.status in _REFUSED or (isinstance(error, ConnectionFailed) and not error.sent)
+    if call.safe or refused:
         return True
-    if knowledge.joins is None:
+    for attempt in range(call.options.retry.attempts):
+        if knowledge.joins is not None:
+            break
+        if attempt:
+            yield Pause(random.uniform(0, call.options.retry.delay))
         knowledge.joins = yield from _ask_whether_it_joins(call)
     return bool(knowledge.joins)
 
 
 def _ask_whether_it_joins(call: Call) -> Generator[Step, Any, bool | None]:
-    """Ask the server whether it is ours, which joins requests of one key."""
+    """Ask the server whether it is ours, which joins requests of one key; None for no answer."""
     address = urlsplit(call.options.base_url)
     path = address.path.removesuffix("/v1")
     bound = least(_PROBE_SECONDS, call.remaining())
@@ -259,6 +267,8 @@ def _ask_whether_it_joins(call: Call) -> Generator[Step, Any, bool | None]:
     try:
         response = yield Send(probe, False)
     except ConnectionFailed:
+        return None
+    if response.status >= 500 or response.status in _REFUSED:
         return None
     return response.status == 200 and b'"Inferneo"' in response.body
 

@@ -5,10 +5,7 @@ Below that same root stand the errors that only a client sees:
 
 ApiError
 ├── RequestError
-│   ├── Conflict                    409
 │   └── PermissionDenied            403
-├── ServerError
-│   └── RateLimited                 429
 ├── UnparsableAnswer                the model did not write the type that `parse` asked for
 └── ConnectionFailed                no answer came, or not all of it; `status` is 0
     ├── TimedOut                    also a TimeoutError; `phase` says which wait
@@ -29,27 +26,12 @@ Phase = Literal["connect", "pool", "ttft", "idle", "total"]
 _EXCERPT = 200
 
 
-class Conflict(RequestError):
-    """The request is at odds with another, as an idempotency key that has another body."""
-
-    status = 409
-    code = "conflict"
-
-
 class PermissionDenied(RequestError):
     """The key may not do that."""
 
     status = 403
     type = "permission_error"
     code = "permission_denied"
-
-
-class RateLimited(ServerError):
-    """A rate limit or a quota is used up; `retryable` tells which."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "rate_limit_exceeded"
 
 
 class ConnectionFailed(ApiError):
@@ -215,7 +197,8 @@ def _kind(status: int, code: str | None) -> type[ApiError]:
     if exact and exact[0] not in (ApiError, RequestError, ServerError):
         return exact[0]
     same = [kind for kind in kinds if kind.__dict__.get("status") == status]
-    if same and status != 500 and status != 503:
+    # The server's own errors have codes: a 504 without one is a proxy's, and no deadline.
+    if same and status < 500:
         return same[0]
     if 400 <= status < 500:
         return InvalidRequest if status in (400, 413, 422) else RequestError

@@ -59,6 +59,8 @@ class Reading(Generic[C, W]):
         self._unfolded: list[C] = []
         self._failures = 0
         self._begun = False
+        # Each attempt has its own time for the first event, as for the head of its answer.
+        self._since = self.call.started
 
     @property
     def id(self) -> str:
@@ -103,20 +105,18 @@ class Reading(Generic[C, W]):
             return least(timeout.idle, remaining)
         if timeout.ttft is None:
             return remaining
-        first = call.started + timeout.ttft - now
+        first = self._since + timeout.ttft - now
         if first <= 0:
-            raise self._late(None)
+            raise self._late()
         return least(first, remaining)
 
-    def _late(self, cause: TimedOut | None) -> TimedOut:
+    def _late(self) -> TimedOut:
         ttft = self.call.options.timeout.ttft
-        error = TimedOut(
+        return TimedOut(
             f"The stream's first event took longer than {ttft:g} s. Give it more: "
             f"timeout=Timeout(ttft=...)",
             phase="ttft",
         )
-        error.__cause__ = cause
-        return error
 
     def ended(self) -> None:
         """Take the end of the body.
@@ -159,12 +159,13 @@ class Reading(Generic[C, W]):
             StreamInterruptedError: it cannot be picked up.
             StreamTruncatedError: it ended without its end, and cannot be picked up.
         """
-        if isinstance(cause, TimedOut):
-            self.patience()
-            if not self._begun:
-                raise self._late(cause)
+        remaining = self.call.remaining()
+        if remaining is not None and remaining <= 0:
+            raise deadline_passed(self.call) from cause
         self._failures += 1
         if not self.path or self._failures > self.call.options.retry.attempts:
+            if isinstance(cause, TimedOut) and not self._begun:
+                raise self._late() from cause
             raise self.interrupted(cause) from cause
         if self._failures == 1:
             return 0.0
@@ -211,6 +212,7 @@ class Reading(Generic[C, W]):
     def resumed(self, response: SyncResponse | AsyncResponse) -> None:
         """Go on with another answer of the server."""
         self.info.resumes += 1
+        self._since = time.monotonic()
         identity = self._decoder.last_id
         self._decoder = ChunkDecoder(self._answers, response.headers)
         self._decoder.last_id = identity

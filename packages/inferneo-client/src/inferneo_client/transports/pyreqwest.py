@@ -21,18 +21,24 @@ K = TypeVar("K")
 # The library bounds silence by client, not by request: a silence is rounded up to one of these
 # seconds, so that the remains of total times do not each make a client.
 _SILENCES = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
-_UNSENT = (exceptions.ConnectError, exceptions.ConnectTimeoutError, exceptions.PoolTimeoutError)
+
+
+def _is_unsent(error: Exception) -> bool:
+    """Whether no connection was made. `ConnectError` alone also tells of one that broke later."""
+    details = getattr(error, "details", None) or {}
+    causes = details.get("causes") or ()
+    return any(cause["message"] == "client error (Connect)" for cause in causes)
 
 
 def _failure(error: Exception) -> ConnectionFailed:
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, exceptions.PoolTimeoutError):
         return TimedOut(f"No connection was free in time ({text})", phase="pool", sent=False)
-    if isinstance(error, exceptions.ConnectTimeoutError):
+    if isinstance(error, TimeoutError) and _is_unsent(error):
         return TimedOut(f"No connection was made in time ({text})", phase="connect", sent=False)
     if isinstance(error, TimeoutError):
         return TimedOut(f"The server was silent for too long ({text})", phase="ttft")
-    unsent = isinstance(error, _UNSENT)
+    unsent = _is_unsent(error)
     advice = "Is it running, and base_url right?" if unsent else "It may have seen the request."
     return ConnectionFailed(
         f"The connection to the server {'was not made' if unsent else 'broke'} ({text}). {advice}",
@@ -104,8 +110,10 @@ class PyreqwestResponse:
         return data
 
     def close(self) -> None:
-        with contextlib.suppress(exceptions.PyreqwestError):
-            self._opened.__exit__(None, None, None)
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            with contextlib.suppress(exceptions.PyreqwestError):
+                opened.__exit__(None, None, None)
 
     def abort(self) -> None:
         # The library has no way to wake its reader: that notices with the next piece, which our
@@ -168,7 +176,10 @@ class AsyncPyreqwestResponse:
             self._waiting = None
 
     async def aclose(self) -> None:
-        await self._opened.__aexit__(None, None, None)
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            with contextlib.suppress(exceptions.PyreqwestError):
+                await opened.__aexit__(None, None, None)
 
     def abort(self) -> None:
         self._aborted = True
