@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tests.client.recorded import EVENTS, WHOLE
 
-SECONDS = 3.0
+SECONDS = 20.0
 
 
 class Head(NamedTuple):
@@ -49,6 +49,8 @@ class ScriptedServer:
         self.port = 0
         self._keys: dict[str, str] = {}
         self._changed = threading.Condition()
+        # The event loop itself keeps no task alive.
+        self._tasks: set[asyncio.Task[None] | None] = set()
 
     @property
     def url(self) -> str:
@@ -77,12 +79,15 @@ class ScriptedServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
+        task = asyncio.current_task()
+        self._tasks.add(task)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while await self._exchange(reader, writer):
                     pass
         finally:
             writer.close()
+            self._tasks.discard(task)
             self.open -= 1
             self._notify()
 

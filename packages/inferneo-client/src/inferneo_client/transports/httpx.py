@@ -9,7 +9,7 @@ import contextlib
 import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from socket import SHUT_RDWR
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import httpx
+from msgspec.structs import replace
 
 from inferneo_client._errors import ConnectionFailed, TimedOut
 from inferneo_client._transport import AsyncResponse, SyncResponse, WholeResponse, WireRequest
@@ -162,6 +163,40 @@ def _theirs(client: Any, request: WireRequest, timeouts: dict[str, float | None]
     return made
 
 
+class _Once:
+    """Gives a body in one piece; no async generator, which a broken connection would leave open."""
+
+    def __init__(self, content: bytes) -> None:
+        self._left = [content]
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
+@cache
+def _body_of(library: Any) -> Any:
+    """The class of request bodies, as a library knows its own."""
+
+    class Body(library.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, content: bytes) -> None:
+            self._content = content
+
+        def __aiter__(self) -> _Once:
+            return _Once(self._content)
+
+    return Body
+
+
+def _with_body(library: Any, made: Any, content: bytes) -> Any:
+    """A request that was made without its body, with it."""
+    if content:
+        made.headers["content-length"] = str(len(content))
+        made.stream = _body_of(library)(content)
+    return made
+
+
 class AsyncHttpxResponse:
     """See `AsyncResponse`."""
 
@@ -225,9 +260,12 @@ class AsyncHttpxTransport:
         timeouts = _timeouts(request, read)
         try:
             if self._client is not None:
-                made = _theirs(self._client, request, timeouts)
+                made = _theirs(self._client, replace(request, content=b""), timeouts)
+                made = _with_body(self._library, made, request.content)
                 return await self._client.send(made, stream=True)
-            return await self._transport.handle_async_request(_ours(request, timeouts))
+            made = _ours(replace(request, content=b""), timeouts)
+            made = _with_body(httpx, made, request.content)
+            return await self._transport.handle_async_request(made)
         except self._library.HTTPError as error:
             raise _failure(self._library, error) from error
 
