@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from tests.client.scripted import LoopThread, read_head, whole
+from tests.client.scripted import LoopThread, read_head, stop, whole
 
 FaultKind = Literal["refuse", "lose", "swallow", "status", "late status", "cut", "stall"]
 
@@ -162,4 +162,4 @@ def faulty_proxy(target: int) -> Iterator[FaultyProxy]:
     with LoopThread() as thread:
         listening = thread.run(proxy.start())
         yield proxy
-        listening.close()
+        thread.run(stop(listening))

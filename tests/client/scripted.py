@@ -210,6 +210,11 @@ class LoopThread:
         await asyncio.sleep(0)
 
 
+async def stop(server: asyncio.Server) -> None:
+    """Take no more connections."""
+    server.close()
+
+
 @contextlib.contextmanager
 def scripted_server(*, ours: bool = True) -> Iterator[ScriptedServer]:
     """A scripted server, for as long as the block lasts."""
@@ -217,4 +222,4 @@ def scripted_server(*, ours: bool = True) -> Iterator[ScriptedServer]:
     with LoopThread() as thread:
         listening = thread.run(server.start())
         yield server
-        listening.close()
+        thread.run(stop(listening))

@@ -172,8 +172,10 @@ class Reading(Generic[C, W]):
         retry = self.call.options.retry
         return random.uniform(0, min(retry.delay * 2 ** (self._failures - 2), retry.max_delay))
 
-    def interrupted(self, cause: ApiError) -> StreamInterruptedError:
-        """The error of a stream that is lost."""
+    def interrupted(self, cause: ApiError) -> ApiError:
+        """The error of a stream that is lost, or of a call whose time is up."""
+        if isinstance(cause, TimedOut) and cause.phase == "total":
+            return cause
         self.running = False
         if isinstance(cause, StreamInterruptedError):
             return cause
