@@ -85,7 +85,7 @@ class FaultyProxy:
                 _reset(writer)
             return
         upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self.target)
-        forward = asyncio.create_task(_copy(reader, upstream))
+        forward = asyncio.create_task(_forward(reader, upstream))
         try:
             await self._answer(fault, upstream_reader, writer, forward)
         finally:
@@ -97,7 +97,7 @@ class FaultyProxy:
         fault: Fault | None,
         answer: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        forward: asyncio.Task[bool],
+        forward: asyncio.Task[None],
     ) -> None:
         if fault is None:
             await _copy(answer, writer)
@@ -123,6 +123,14 @@ class FaultyProxy:
 async def _read_request(reader: asyncio.StreamReader) -> None:
     head = await read_head(reader)
     await reader.readexactly(int(head.headers.get("content-length", "0")))
+
+
+async def _forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """Copy until the end; a client that breaks its connection ends the server's as well."""
+    try:
+        await _copy(source, target)
+    except ConnectionError:
+        target.close()
 
 
 async def _copy(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inferneo_client._options import Retry, Timeout
     from inferneo_client._streams import Stream
     from inferneo_client._sync import Inferneo
+    from inferneo_client.transports.asgi import AsgiTransport, AsyncAsgiTransport
     from inferneo_core.errors import (
         ApiError,
         Conflict,
@@ -47,6 +48,7 @@ _HOMES = {
     "inferneo_client._options": ("Retry", "Timeout"),
     "inferneo_client._streams": ("Stream",),
     "inferneo_client._sync": ("Inferneo",),
+    "inferneo_client.transports.asgi": ("AsgiTransport", "AsyncAsgiTransport"),
     "inferneo_core.errors": (
         "ApiError",
         "Conflict",
@@ -60,6 +62,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ApiError",
+    "AsgiTransport",
+    "AsyncAsgiTransport",
     "AsyncEventStream",
     "AsyncInferneo",
     "AsyncStream",
