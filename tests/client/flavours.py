@@ -45,11 +45,14 @@ class Deed(NamedTuple):
     block: bool = True
 
 
-def _sync(httpx: bool) -> Callable[[str, dict[str, Any], Deed], Outcome]:
+def _sync(httpx: bool, *, session: bool = False) -> Callable[[str, dict[str, Any], Deed], Outcome]:
     def run(url: str, options: dict[str, Any], deed: Deed) -> Outcome:
         transport = HttpxTransport(url) if httpx else None
         with Inferneo(base_url=url, http_client=transport, **options) as client:
-            return _deed(client, deed)
+            if not session:
+                return _deed(client, deed)
+            with client.connect() as connected:
+                return _deed(connected, deed)
 
     return run
 
@@ -84,12 +87,16 @@ def _read(stream: Any, chunks: list[Any], deed: Deed) -> Any:
 
 
 def _async(
-    run_loop: Callable[..., Any], httpx: bool
+    run_loop: Callable[..., Any], httpx: bool, *, session: bool = False
 ) -> Callable[[str, dict[str, Any], Deed], Outcome]:
     async def run(url: str, options: dict[str, Any], deed: Deed) -> Outcome:
         transport = AsyncHttpxTransport(url) if httpx else None
         async with AsyncInferneo(base_url=url, http_client=transport, **options) as client:
-            outcome = await _async_deed(client, deed)
+            if session:
+                async with client.connect() as connected:
+                    outcome = await _async_deed(connected, deed)
+            else:
+                outcome = await _async_deed(client, deed)
         if run_loop is asyncio.run:
             assert asyncio.all_tasks() == {asyncio.current_task()}
         return outcome
@@ -134,4 +141,10 @@ FLAVOURS = [
     Flavour("asyncio-httpx", _async(asyncio.run, True)),
     Flavour("asyncio-fast", _async(asyncio.run, False)),
     Flavour("trio-httpx", _async(trio.run, True)),
+]
+
+SESSIONS = [
+    Flavour("sync-socket", _sync(True, session=True)),
+    Flavour("asyncio-socket", _async(asyncio.run, True, session=True)),
+    Flavour("trio-socket", _async(trio.run, True, session=True)),
 ]

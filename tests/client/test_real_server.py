@@ -9,7 +9,7 @@ from inferneo_client import ApiError, Inferneo, NotFound, Retry
 from inferneo_client.transports.httpx import HttpxTransport
 from inferneo_core.errors import ModelNotFound
 from tests.client.campaign import plain
-from tests.client.flavours import FLAVOURS, MESSAGES, QUICK, Deed, Flavour
+from tests.client.flavours import FLAVOURS, MESSAGES, QUICK, SESSIONS, Deed, Flavour
 from tests.client.proxy import Fault, faulty_proxy
 from tests.integration.waiting import wait_running
 from tests.servers import RunningServer, running_server
@@ -85,13 +85,19 @@ def test_the_same_key_joins_the_same_generation(client: Inferneo) -> None:
     assert raised.value.status == 409
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda flavour: flavour.name)
+def said(chunk: Any) -> tuple[str | None, str | None]:
+    """What a chunk adds; a session's last one has the usage and no choice."""
+    choice = chunk.choices[0] if chunk.choices else None
+    return (choice.delta.content, choice.finish_reason) if choice else (None, None)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS + SESSIONS, ids=lambda flavour: flavour.name)
 def test_a_cut_stream_goes_on_where_it_stopped(
     simulated_server: RunningServer, flavour: Flavour
 ) -> None:
     port = int(simulated_server.url.rpartition(":")[2])
     uncut = flavour.run(f"{simulated_server.url}/v1", {}, Deed())
-    texts = [chunk.choices[0].delta.content for chunk in uncut.chunks]
+    texts = [said(chunk) for chunk in uncut.chunks]
     with faulty_proxy(port) as proxy:
         for at in range(0, 9000, 900):
             proxy.faults.extend([Fault("swallow"), Fault("cut", at=at), Fault("cut", at=at // 2)])
@@ -99,11 +105,11 @@ def test_a_cut_stream_goes_on_where_it_stopped(
             proxy.faults.clear()
 
             assert outcome.error is None
-            assert [chunk.choices[0].delta.content for chunk in outcome.chunks] == texts
+            assert [said(chunk) for chunk in outcome.chunks] == texts
             assert outcome.final.choices == uncut.final.choices
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda flavour: flavour.name)
+@pytest.mark.parametrize("flavour", FLAVOURS + SESSIONS, ids=lambda flavour: flavour.name)
 @pytest.mark.parametrize("leave", ["break", "raise", "cancel"])
 def test_a_stream_that_is_left_stops_the_engine(
     paced_server: RunningServer, flavour: Flavour, leave: str

@@ -19,7 +19,6 @@ from inferneo_client._calls import (
     decode_whole,
     perform,
 )
-from inferneo_client._errors import ConnectionFailed
 from inferneo_client._options import Options, Retry, Timeout, changed_options, first_options
 from inferneo_client._reading import Reading
 from inferneo_client._reaping import Reapers, Spawn, running_loop
@@ -28,8 +27,10 @@ from inferneo_client._transport import AsyncResponse, AsyncTransport, WholeRespo
 from inferneo_client._transports import new_async_transport
 from inferneo_client.types.answer import Answer, decoder
 from inferneo_client.types.models import Health
+from inferneo_core.errors import ApiError
 
 if TYPE_CHECKING:
+    from inferneo_client._async_sockets import AsyncConnection
     from inferneo_client.resources.chat import AsyncChat
     from inferneo_client.resources.completions import AsyncCompletions
     from inferneo_client.resources.models import AsyncModels
@@ -134,6 +135,24 @@ class AsyncInferneo:
         )
         return other
 
+    def connect(self) -> "AsyncConnection":
+        """Open a session: an `async with` block whose client sends its requests over one WebSocket.
+
+        Many requests run side by side on it, streams and whole answers; a broken socket is opened
+        again, and its streams go on where they stopped. What has no frame goes over HTTP.
+        """
+        from inferneo_client._async_sockets import AsyncConnection
+
+        return AsyncConnection(self, self._options, self._with_transport)
+
+    def _with_transport(self, transport: Any) -> Self:
+        other = object.__new__(type(self))
+        other._connections = _Connections(transport)
+        other._options = self._options
+        # Only our server has such sessions, and it joins requests of one key.
+        other._connections.of(self._options.base_url).joins = True
+        return other
+
     @cached_property
     def chat(self) -> "AsyncChat":
         """`/v1/chat/completions`."""
@@ -233,7 +252,7 @@ class AsyncInferneo:
                     continue
                 try:
                     response = await _send(transport, step)
-                except ConnectionFailed as error:
+                except ApiError as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(response)

@@ -176,8 +176,8 @@ def perform(call: Call, knowledge: Knowledge) -> Steps:
         call.attempts += 1
         try:
             response: Received = yield Send(call.wire(), call.streamed)
-        except ConnectionFailed as failure:
-            error: ApiError = failure
+        except ApiError as failure:
+            error = failure
         else:
             knowledge.learn(response)
             if 200 <= response.status < 300:

@@ -16,7 +16,6 @@ from inferneo_client._calls import (
     decode_whole,
     perform,
 )
-from inferneo_client._errors import ConnectionFailed
 from inferneo_client._options import Options, Retry, Timeout, changed_options, first_options
 from inferneo_client._reading import Reading
 from inferneo_client._requests import Request, StreamRequest, health, with_response
@@ -25,8 +24,10 @@ from inferneo_client._transport import SyncResponse, SyncTransport, WholeRespons
 from inferneo_client._transports import new_transport
 from inferneo_client.types.answer import Answer, decoder
 from inferneo_client.types.models import Health
+from inferneo_core.errors import ApiError
 
 if TYPE_CHECKING:
+    from inferneo_client._sockets import Connection
     from inferneo_client.resources.chat import Chat
     from inferneo_client.resources.completions import Completions
     from inferneo_client.resources.models import Models
@@ -128,6 +129,24 @@ class Inferneo:
         )
         return other
 
+    def connect(self) -> "Connection":
+        """Open a session: a `with` block whose client sends its requests over one WebSocket.
+
+        Many requests run side by side on it, streams and whole answers; a broken socket is opened
+        again, and its streams go on where they stopped. What has no frame goes over HTTP.
+        """
+        from inferneo_client._sockets import Connection
+
+        return Connection(self, self._options, self._with_transport)
+
+    def _with_transport(self, transport: Any) -> Self:
+        other = object.__new__(type(self))
+        other._connections = _Connections(transport)
+        other._options = self._options
+        # Only our server has such sessions, and it joins requests of one key.
+        other._connections.of(self._options.base_url).joins = True
+        return other
+
     @cached_property
     def chat(self) -> "Chat":
         """`/v1/chat/completions`."""
@@ -215,7 +234,7 @@ class Inferneo:
                     continue
                 try:
                     response = _send(transport, step)
-                except ConnectionFailed as error:
+                except ApiError as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(response)

@@ -1,7 +1,8 @@
 """The contract between the client and what carries its bytes: one request in, one answer out.
 
 A transport raises `ConnectionFailed` and `TimedOut`, and nothing else of its own. `sent` is False
-in them only where the server cannot have seen the request.
+in them only where the server cannot have seen the request. A WebSocket's raises what the server
+answered its handshake with, too.
 """
 
 from collections.abc import Mapping
