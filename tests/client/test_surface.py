@@ -4,12 +4,14 @@ import inspect
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 
 import inferneo_client
 from inferneo_client import AsyncInferneo, AsyncStream, Inferneo, Stream
+from inferneo_client._calls import VERSION
 from inferneo_client._event_streams import AsyncEventStream, EventStream
 from inferneo_client.resources import chat, completions, models, streams
 
@@ -73,13 +75,17 @@ def test_the_import_loads_nothing_but_itself() -> None:
     assert ours - modules_after("import importlib, typing") == {"inferneo_client"}
 
 
+def test_the_version_is_that_of_the_package() -> None:
+    assert version("inferneo-client") == VERSION
+
+
 def test_a_client_is_made_without_pydantic_and_websockets() -> None:
     loaded = modules_after("from inferneo_client import Inferneo; Inferneo().chat.completions")
 
     assert loaded.isdisjoint({"pydantic", "websockets", "litestar", "inferneo_server"})
 
 
-def test_only_one_module_imports_each_http_library() -> None:
+def test_a_client_loads_its_http_library_with_its_first_request() -> None:
     loaded = modules_after("from inferneo_client import Inferneo; Inferneo()")
 
     assert loaded.isdisjoint({"httpx", "httpx2", "pyreqwest"})
