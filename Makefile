@@ -59,8 +59,9 @@ format: $(VENV)/.test ## Format and fix what ruff can fix
 	$(VENV)/bin/ruff format $(SOURCES)
 	$(VENV)/bin/ruff check --fix $(SOURCES)
 
-bench: $(VENV)/.bench ## Compare with vLLM's own server; writes docs/benchmarks.md
+bench: $(VENV)/.bench ## Compare with vLLM's server and the OpenAI SDK; writes docs/benchmarks*.md
 	$(VENV)/bin/python -m bench $(ARGS)
+	$(VENV)/bin/python -m bench.sdk
 
 chaos: $(VENV)/.test ## Run the client's whole fault campaign (ARGS="--seed 7 --runs 10000 --step 1")
 	$(VENV)/bin/python -m tests.client.campaign $(ARGS)

@@ -30,6 +30,7 @@ class ChunkDecoder(Generic[C]):
 
     def __init__(self, answers: AnswerDecoder[C], headers: Mapping[str, str]) -> None:
         self._answers = answers
+        self._decode = answers.decode_exact
         self._headers = headers
         self._tail = b""
         self._standard: EventDecoder | None = None
@@ -39,6 +40,18 @@ class ChunkDecoder(Generic[C]):
 
     def feed(self, data: bytes) -> list[C]:
         """Take the next bytes, and give the chunks that they complete."""
+        if (
+            data[:7] == b"data: {"
+            and data.find(b"\n") == len(data) - 2
+            and data[-1:] == b"\n"
+            and not (self._tail or self.done or self._standard)
+        ):
+            # One event by itself, whose line ends are white space to a JSON decoder: the path of
+            # every token of a server that writes them one by one.
+            try:
+                return [self._decode(data[6:])]
+            except msgspec.MsgspecError:
+                pass  # the end, an error, or a chunk that needs more patience
         if self._standard is not None:
             return self._feed_standard(self._standard, data)
         if self._tail:
@@ -46,6 +59,12 @@ class ChunkDecoder(Generic[C]):
         *events, self._tail = data.split(b"\n\n")
         chunks: list[C] = []
         for position, event in enumerate(events):
+            if event[:7] == b"data: {" and b"\n" not in event and not self.done:
+                try:
+                    chunks.append(self._decode(event[6:]))
+                    continue
+                except msgspec.MsgspecError:
+                    pass
             if not self._feed_usual(event, chunks):
                 rest = b"".join([event + b"\n\n" for event in events[position:]]) + self._tail
                 return chunks + self._change_over(rest)
