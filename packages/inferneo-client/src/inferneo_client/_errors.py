@@ -15,7 +15,7 @@ ApiError
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -29,9 +29,9 @@ _EXCERPT = 200
 class PermissionDenied(RequestError):
     """The key may not do that."""
 
-    status = 403
-    type = "permission_error"
-    code = "permission_denied"
+    status: ClassVar[int] = 403
+    type: ClassVar[str] = "permission_error"
+    code: ClassVar[str] = "permission_denied"
 
 
 class ConnectionFailed(ApiError):
@@ -41,10 +41,10 @@ class ConnectionFailed(ApiError):
         sent: whether the server may have seen the request.
     """
 
-    status = 0
-    type = "connection_error"
-    code = "connection_failed"
-    retryable = True
+    status: ClassVar[int] = 0
+    type: ClassVar[str] = "connection_error"
+    code: ClassVar[str] = "connection_failed"
+    retryable: ClassVar[bool] = True
 
     def __init__(self, message: str, *, sent: bool = True, code: str | None = None) -> None:
         super().__init__(message, code=code)
@@ -58,7 +58,7 @@ class TimedOut(ConnectionFailed, TimeoutError):
         phase: which of the `Timeout`'s.
     """
 
-    code = "timeout"
+    code: ClassVar[str] = "timeout"
 
     def __init__(self, message: str, *, phase: Phase, sent: bool = True) -> None:
         super().__init__(message, sent=sent)
@@ -68,8 +68,8 @@ class TimedOut(ConnectionFailed, TimeoutError):
 class InvalidAnswer(ConnectionFailed):
     """What came is no answer of an OpenAI-compatible server."""
 
-    code = "invalid_answer"
-    retryable = False
+    code: ClassVar[str] = "invalid_answer"
+    retryable: ClassVar[bool] = False
 
 
 class UnparsableAnswer(ApiError):
@@ -79,10 +79,10 @@ class UnparsableAnswer(ApiError):
         completion: the answer as it came.
     """
 
-    status = 200
-    type = "invalid_answer"
-    code = "unparsable_answer"
-    retryable = True
+    status: ClassVar[int] = 200
+    type: ClassVar[str] = "invalid_answer"
+    code: ClassVar[str] = "unparsable_answer"
+    retryable: ClassVar[bool] = True
 
     def __init__(self, message: str, completion: Any) -> None:
         super().__init__(message)
@@ -97,8 +97,8 @@ class StreamInterruptedError(ConnectionFailed):
             choices have no finish reason; None where nothing came.
     """
 
-    code = "stream_interrupted"
-    retryable = False
+    code: ClassVar[str] = "stream_interrupted"
+    retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, partial: Any = None) -> None:
         super().__init__(message)
@@ -108,7 +108,7 @@ class StreamInterruptedError(ConnectionFailed):
 class StreamTruncatedError(StreamInterruptedError):
     """A stream ended without saying that it was whole."""
 
-    code = "stream_truncated"
+    code: ClassVar[str] = "stream_truncated"
 
 
 def _tree(root: type[ApiError]) -> Iterator[type[ApiError]]:

@@ -19,6 +19,7 @@ from inferneo_client._events import ChunkDecoder
 from inferneo_client._folds import Fold
 from inferneo_client._transport import AsyncResponse, SyncResponse
 from inferneo_client.types.answer import Answer, AnswerDecoder
+from inferneo_client.types.response import ResponseInfo
 from inferneo_core.errors import ApiError
 
 C = TypeVar("C", bound=Answer)
@@ -48,11 +49,11 @@ class Reading(Generic[C, W]):
         fold: Fold[C, W],
     ) -> None:
         self.call = call
-        self.info = call.info(response)
-        self.path = response.headers.get("inferneo-stream", "").removeprefix("/v1")
-        self.whole = False
-        self.cancelled = False
-        self.running = True
+        self.info: ResponseInfo = call.info(response)
+        self.path: str = response.headers.get("inferneo-stream", "").removeprefix("/v1")
+        self.whole: bool = False
+        self.cancelled: bool = False
+        self.running: bool = True
         self._answers = answers
         self._decoder = ChunkDecoder(answers, response.headers)
         self._fold = fold

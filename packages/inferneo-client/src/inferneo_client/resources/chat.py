@@ -106,7 +106,7 @@ class Chat:
     """`client.chat`."""
 
     def __init__(self, client: "Inferneo") -> None:
-        self.completions = ChatCompletions(client)
+        self.completions: ChatCompletions = ChatCompletions(client)
 
 
 class AsyncChatCompletions:
@@ -199,4 +199,4 @@ class AsyncChat:
     """`client.chat`."""
 
     def __init__(self, client: "AsyncInferneo") -> None:
-        self.completions = AsyncChatCompletions(client)
+        self.completions: AsyncChatCompletions = AsyncChatCompletions(client)

@@ -26,7 +26,7 @@ class AsyncAsgiResponse:
     """See `AsyncResponse`; also the application's other end: what it receives, and sends."""
 
     def __init__(self, request: WireRequest) -> None:
-        self.status = 0
+        self.status: int = 0
         self.headers: Mapping[str, str] = {}
         self._request: bytes | None = request.content
         self._pieces: asyncio.Queue[bytes | Exception] = asyncio.Queue(_AHEAD)
@@ -215,8 +215,8 @@ class AsgiResponse:
     """See `SyncResponse`."""
 
     def __init__(self, portal: BlockingPortal, response: AsyncResponse, silence: float | None):
-        self.status = response.status
-        self.headers = response.headers
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
         self._portal = portal
         self._response = response
         self._silence = silence

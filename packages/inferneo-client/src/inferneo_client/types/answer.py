@@ -5,6 +5,7 @@ struct has not, is decoded a second time with more patience: unknown fields go t
 becomes the default, and an object where a text belongs is kept as its JSON.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
@@ -47,7 +48,7 @@ class AnswerDecoder(Generic[T]):
     def __init__(self, kind: type[T]) -> None:
         self.kind = kind
         # Patience costs: a stream asks for it only where this has failed.
-        self.decode_exact = msgspec.json.Decoder(kind).decode
+        self.decode_exact: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
 
     def decode(self, document: bytes) -> T:
         """Decode a document.
