@@ -1,13 +1,16 @@
 """What goes over the wire for a call, and when it goes twice."""
 
+import asyncio
 import json
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 
 from inferneo_client import (
     ApiError,
+    AsyncInferneo,
     ConnectionFailed,
     Inferneo,
     NotFound,
@@ -21,6 +24,7 @@ from inferneo_client._calls import retry_after
 from inferneo_core.errors import AuthenticationFailed, ContextLengthExceeded
 from tests.client.flavours import FLAVOURS, MESSAGES, QUICK, Deed, Flavour
 from tests.client.proxy import Fault, faulty_proxy
+from tests.client.recorded import TEXT
 from tests.client.scripted import ScriptedServer, whole
 
 Environment = pytest.MonkeyPatch
@@ -228,10 +232,30 @@ def test_a_client_of_the_callers_own_is_used_and_left_open(ours: ScriptedServer)
     assert ours.requests[0][0].headers["x-own"] == "1"
 
 
-def test_something_else_is_no_http_client(ours: ScriptedServer) -> None:
-    wrong: Any = object()
+@pytest.mark.parametrize("wrong", [object(), httpx.AsyncClient()], ids=["object", "async"])
+def test_something_else_is_no_http_client(ours: ScriptedServer, wrong: Any) -> None:
     with Inferneo(base_url=ours.url, http_client=wrong) as client, pytest.raises(TypeError):
         client.models.list()
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_clients_of_both_libraries_carry_streams(ours: ScriptedServer, library: Any) -> None:
+    async def read() -> str:
+        async with (
+            library.AsyncClient() as own,
+            AsyncInferneo(base_url=ours.url, http_client=own) as client,
+            await client.chat.completions.create(messages=MESSAGES, stream=True) as stream,
+        ):
+            return "".join([text async for text in stream.text_deltas()])
+
+    with (
+        library.Client() as own,
+        Inferneo(base_url=ours.url, http_client=own) as client,
+        client.chat.completions.create(messages=MESSAGES, stream=True) as stream,
+    ):
+        text = "".join(stream.text_deltas())
+
+    assert text == asyncio.run(read()) == TEXT
 
 
 def test_a_lost_answer_is_fetched_and_not_made_again(

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cache, lru_cache
 from socket import SHUT_RDWR
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -24,13 +24,15 @@ from inferneo_client._transport import AsyncResponse, SyncResponse, WholeRespons
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
 
 
-def _library(client: Any) -> Any:
+def _library(client: Any, wanted: str) -> Any:
     """The module whose client that is: httpx or httpx2."""
     for kind in type(client).__mro__:
         root = kind.__module__.partition(".")[0]
-        if root in ("httpx", "httpx2"):
+        if root in ("httpx", "httpx2") and kind.__name__ == wanted:
             return sys.modules[root]
-    raise TypeError(f"http_client takes a client of httpx or httpx2, not {type(client).__name__}")
+    raise TypeError(
+        f"http_client takes a {wanted} of httpx or httpx2 here, not {type(client).__name__}"
+    )
 
 
 def _own(kind: Any, base_url: str) -> Any:
@@ -112,7 +114,7 @@ class HttpxTransport:
 
     def __init__(self, base_url: str, client: httpx.Client | None = None) -> None:
         self._client: Any = client
-        self._library: Any = _library(client) if client else httpx
+        self._library: Any = _library(client, "Client") if client is not None else httpx
         self._transport: Any = None if client else _own(httpx.HTTPTransport, base_url)
 
     def _send(self, request: WireRequest, read: float | None) -> Any:
@@ -168,6 +170,9 @@ class _Once:
 
     def __init__(self, content: bytes) -> None:
         self._left = [content]
+
+    def __aiter__(self) -> Self:
+        return self
 
     async def __anext__(self) -> bytes:
         if not self._left:
@@ -252,7 +257,7 @@ class AsyncHttpxTransport:
 
     def __init__(self, base_url: str, client: httpx.AsyncClient | None = None) -> None:
         self._client: Any = client
-        self._library: Any = _library(client) if client else httpx
+        self._library: Any = _library(client, "AsyncClient") if client is not None else httpx
         self._transport: Any = None if client else _own(httpx.AsyncHTTPTransport, base_url)
 
     async def _send(self, request: WireRequest, read: float | None) -> Any:
