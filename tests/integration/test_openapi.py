@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.servers import RunningServer
 
 CHECKS = (
@@ -11,16 +13,20 @@ CHECKS = (
     "content_type_conformance",
     "response_schema_conformance",
 )
+# The routes that take longest, apart from the others.
+SHARE = "^/v1/(responses|messages)"
 RUN_SECONDS = 110
 
 
+@pytest.mark.parametrize("share", ["include", "exclude"])
 def test_no_request_gets_what_the_description_does_not_tell(
-    simulated_server: RunningServer,
+    simulated_server: RunningServer, share: str
 ) -> None:
     run = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run"),
             f"{simulated_server.url}/openapi.json",
+            *(f"--{share}-path-regex", SHARE),
             *("--checks", ",".join(CHECKS)),
             *("--max-examples", "20", "--seed", "7", "--request-timeout", "10"),
         ],

@@ -138,6 +138,7 @@ class VllmParser:
         self._prompt_token_ids = prompt_token_ids
         self._one_call = one_call
         self._token_ids: list[int] = []
+        self._start_token = _start_token(parser.reasoning_parser)
         parser.set_prompt_token_ids(prompt_token_ids)
 
     @property
@@ -159,9 +160,16 @@ class VllmParser:
             return Parsed()
         return Parsed(
             content=message.content or "",
-            reasoning=message.reasoning or "",
+            reasoning=self._begun(message.reasoning or ""),
             tool_calls=self._allowed([_call_delta(call) for call in message.tool_calls]),
         )
+
+    def _begun(self, reasoning: str) -> str:
+        """Reasoning without the token that begins it, which vLLM leaves there where steps come
+        together."""
+        if reasoning and self._start_token:
+            reasoning, self._start_token = reasoning.replace(self._start_token, "", 1), ""
+        return reasoning
 
     def whole(self, text: str, token_ids: Sequence[int]) -> Parsed:
         self._token_ids = list(token_ids)
@@ -241,6 +249,12 @@ def _reasons(parser: Any) -> bool:
     # Some parsers hand on to another one, by what the request says.
     parser = getattr(parser, "_parser", parser)
     return parser is not None and not isinstance(parser, IdentityReasoningParser)
+
+
+def _start_token(parser: Any) -> str:
+    parser = getattr(parser, "_parser", parser)
+    token: str = getattr(parser, "start_token", "")
+    return token
 
 
 def _call_delta(call: Any) -> ToolCallDelta:
