@@ -60,11 +60,12 @@ def test_nothing_is_left_of_a_text_that_is_cut_to_nothing(
 
 
 def test_a_shortened_text_is_its_beginning(engine: Engine, runner: asyncio.Runner) -> None:
-    short = engine.shortened(TEXTS[2], 3)
+    short, whole = run(runner, engine.shortened([TEXTS[2], TEXTS[1]], 3))
 
+    assert whole == TEXTS[1]
     assert short and TEXTS[2].startswith(short) and short != TEXTS[2]
     assert len(run(runner, engine.tokenize([short], special_tokens=False))[0]) == 3
-    assert engine.shortened(TEXTS[2], 1000) == TEXTS[2]
+    assert run(runner, engine.shortened(TEXTS, 1000)) == TEXTS
 
 
 def test_each_token_has_its_piece(engine: Engine, runner: asyncio.Runner) -> None:

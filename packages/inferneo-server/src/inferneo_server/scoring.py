@@ -135,9 +135,9 @@ async def _scores(
     param: str,
 ) -> tuple[list[float], PromptUsage]:
     if limit := request.max_tokens_per_query:
-        queries = [engine.shortened(text, limit) for text in queries]
+        queries = await engine.shortened(queries, limit)
     if limit := request.max_tokens_per_doc:
-        documents = [engine.shortened(text, limit) for text in documents]
+        documents = await engine.shortened(documents, limit)
     work = _compared if "embed" in engine.tasks else _judged
     scores, prompts = await work(engine, request, queries, documents, param)
     return scores, count_tokens(prompts)

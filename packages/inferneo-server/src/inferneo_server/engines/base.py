@@ -195,8 +195,8 @@ class Engine(Protocol):
         """
         ...
 
-    def shortened(self, text: str, tokens: int) -> str:
-        """The beginning of a text that has so many tokens, special ones not counted."""
+    async def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
+        """The beginning of each text that has so many tokens, special ones not counted."""
         ...
 
     def token_texts(self, token_ids: Sequence[int]) -> list[str]:

@@ -140,8 +140,8 @@ class SimulatedEngine:
         first, second = _token_ids(query), shortened_ids(_token_ids(document), cut)
         return Prompt(token_ids=[*first, *second], rendered=len(first))
 
-    def shortened(self, text: str, tokens: int) -> str:
-        return " ".join(text.split()[:tokens])
+    async def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
+        return [" ".join(text.split()[:tokens]) for text in texts]
 
     async def render_infill(self, prefix: str, suffix: str) -> Prompt:
         raise InvalidRequest("The simulated engine fills no gaps", param="suffix")

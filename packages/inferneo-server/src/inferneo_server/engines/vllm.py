@@ -220,11 +220,11 @@ class VllmEngine:
 
     async def render_pair(self, query: str, document: str, *, cut: Cut | None = None) -> Prompt:
         assert self._pooling is not None
-        return self._pooling.render_pair(query, document, cut)
+        return await self._pooling.render_pair(query, document, cut)
 
-    def shortened(self, text: str, tokens: int) -> str:
+    async def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
         assert self._tokens is not None
-        return self._tokens.shortened(text, tokens)
+        return await self._tokens.shortened(texts, tokens)
 
     def token_texts(self, token_ids: Sequence[int]) -> list[str]:
         tokenizer = self._alive.get_tokenizer()

@@ -61,13 +61,13 @@ class VllmPooling:
         self._llm = llm
         self._tokens = tokens
 
-    def render_pair(self, query: str, document: str, cut: Cut | None) -> Prompt:
+    async def render_pair(self, query: str, document: str, cut: Cut | None) -> Prompt:
         """See `Engine.render_pair`; `rendered` also tells where the document begins."""
         if self._llm.model_config.use_sep_token:
-            token_ids, start = self._tokens.pair(query, document, cut)
+            token_ids, start = await self._tokens.pair(query, document, cut)
         else:
             # Generative models that were made rerankers read both as one text.
-            (joined,) = self._tokens.tokenize_now([query + document], special=True, cut=cut)
+            (joined,) = await self._tokens.tokenize([query + document], special=True, cut=cut)
             token_ids, start = list(joined), None
         return Prompt(token_ids=token_ids, rendered=(tokens_input(token_ids), start))
 

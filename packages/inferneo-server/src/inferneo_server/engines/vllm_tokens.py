@@ -6,6 +6,7 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
+from inferneo_core.embeddings import Side
 from inferneo_core.errors import InvalidRequest
 from inferneo_server.engines.base import Cut
 
@@ -46,13 +47,12 @@ class Tokens:
     ) -> list[Sequence[int]]:
         """See `Engine.tokenize`."""
         if sum(map(len, texts)) <= INLINE_CHARACTERS:
-            return self.tokenize_now(texts, special=special, cut=cut)
-        return await asyncio.to_thread(self.tokenize_now, texts, special=special, cut=cut)
+            return self._tokenize(texts, special=special, cut=cut)
+        return await asyncio.to_thread(self._tokenize, texts, special=special, cut=cut)
 
-    def tokenize_now(
+    def _tokenize(
         self, texts: Sequence[str], *, special: bool, cut: Cut | None
     ) -> list[Sequence[int]]:
-        """The same, at once."""
         if self._lower_case:
             texts = [text.lower() for text in texts]
         own = self._own
@@ -74,37 +74,52 @@ class Tokens:
             return token_ids
         return token_ids[-cut.tokens :] if cut.side == "left" else token_ids[: cut.tokens]
 
-    def pair(self, query: str, document: str, cut: Cut | None) -> tuple[list[int], int | None]:
+    async def pair(
+        self, query: str, document: str, cut: Cut | None
+    ) -> tuple[list[int], int | None]:
         """The token ids of a pair, and where the document begins, if the model is told that.
 
         Raises:
             InvalidRequest: the tokenizer takes no pairs, or nothing is left after the cut.
         """
+        if len(query) + len(document) <= INLINE_CHARACTERS:
+            return self._pair(query, document, cut)
+        return await asyncio.to_thread(self._pair, query, document, cut)
+
+    def _pair(self, query: str, document: str, cut: Cut | None) -> tuple[list[int], int | None]:
         own = self._own
         if own is None:
             raise InvalidRequest("The model's tokenizer takes no pairs of texts", param="model")
         if self._lower_case:
             query, document = query.lower(), document.lower()
         if cut is None:
-            encoding = own.encode(query, document)
+            (encoding,) = own.encode_batch([(query, document)])
         else:
-            first = own.encode(query, add_special_tokens=False)
-            second = own.encode(document, add_special_tokens=False)
+            first, second = own.encode_batch([query, document], add_special_tokens=False)
             encoding = _cut(own, first, second, True, cut)
         if "token_type_ids" not in self._tokenizer.model_input_names:
             return encoding.ids, None
         kinds = encoding.type_ids
         return encoding.ids, kinds.index(1) if 1 in kinds else len(kinds)
 
-    def shortened(self, text: str, tokens: int) -> str:
+    async def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
         """See `Engine.shortened`."""
+        if sum(map(len, texts)) <= INLINE_CHARACTERS:
+            return self._shortened(texts, tokens)
+        return await asyncio.to_thread(self._shortened, texts, tokens)
+
+    def _shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
         if self._own is None:
-            token_ids = self._tokenizer.encode(text, add_special_tokens=False)
-            return text if len(token_ids) <= tokens else self._tokenizer.decode(token_ids[:tokens])
-        encoding = self._own.encode(text, add_special_tokens=False)
-        if len(encoding) <= tokens:
-            return text
-        return text[: encoding.offsets[tokens - 1][1]]
+            raise InvalidRequest("The model's tokenizer cannot shorten texts", param="model")
+        short: list[str] = []
+        for batch in _batches(texts):
+            encodings = self._own.encode_batch(batch, add_special_tokens=False)
+            for text, encoding in zip(batch, encodings, strict=True):
+                if len(encoding) > tokens:
+                    span = encoding.token_to_chars(tokens - 1)
+                    text = text[: span[1]] if span else text
+                short.append(text)
+        return short
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
         """See `Engine.pieces`; an id that only the model's table has is empty."""
@@ -140,14 +155,20 @@ def _cut(
             param="truncate_prompt_tokens",
         )
     if second is None:
-        if len(first) > room:
-            first.truncate(room, direction=cut.side)
+        _truncate(first, room, cut.side)
     elif len(first) + len(second) > room:
         shorter = min(len(first), len(second), room // 2)
         if len(first) <= len(second):
-            first.truncate(shorter, direction=cut.side)
-            second.truncate(room - shorter, direction=cut.side)
+            _truncate(first, shorter, cut.side)
+            _truncate(second, room - shorter, cut.side)
         else:
-            second.truncate(shorter, direction=cut.side)
-            first.truncate(room - shorter, direction=cut.side)
+            _truncate(second, shorter, cut.side)
+            _truncate(first, room - shorter, cut.side)
     return own.post_process(first, second, special)
+
+
+def _truncate(encoding: Encoding, length: int, side: Side) -> None:
+    """Shorten by half at most, again and again: what is cut off is kept in parts of the new length,
+    and what follows takes the square of their number."""
+    while len(encoding) > length:
+        encoding.truncate(max(length, (len(encoding) + 1) // 2), direction=side)
