@@ -134,7 +134,7 @@ def test_the_keyboard_reaches_everything_in_order(
         reached
         == [
             *("model", "clear", "toggle-settings", "API", "conversation"),
-            *("What is Inferneo?", "How do I stream an answer?", "Tell me a short story."),
+            *("What is Inferneo?", "How do I start the server?", "Tell me a short story."),
             *("prompt", "send"),
             *("system", "temperature", "top_p", "max_tokens", "seed", "stop_texts"),
         ]

@@ -25,11 +25,18 @@ def writing_server() -> Iterator[RunningServer]:
     assert "Traceback" not in server.log and "ERROR" not in server.log, server.log
 
 
+@pytest.fixture(scope="session")
+def fast_server() -> Iterator[RunningServer]:
+    """An engine that writes as fast as it is read."""
+    with running_server("--engine=simulated", "--repeat-seconds=1", "--no-access-log") as server:
+        yield server
+    assert "Traceback" not in server.log and "ERROR" not in server.log, server.log
+
+
 ABUSED_FLAGS = (
     "--engine=simulated",
     "--engine-args=token_seconds=0.01",
     "--repeat-seconds=1",
-    "--websocket-ping-seconds=1",
 )
 
 

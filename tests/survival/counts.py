@@ -29,9 +29,9 @@ class Written(NamedTuple):
     completion_tokens: float
 
 
-def held(server: RunningServer) -> Held:
+def held(server: RunningServer, **headers: str) -> Held:
     """What a server holds now. Asking takes a socket and a task, each time alike."""
-    answer = exchange(server, request("GET", "/metrics", connection="close"))
+    answer = exchange(server, request("GET", "/metrics", connection="close", **headers))
     assert answer.startswith(b"HTTP/1.1 200 "), answer
     choices, tasks = (
         float(line.split()[1])
@@ -64,25 +64,24 @@ def written(server: RunningServer) -> Written:
     )
 
 
-def answers(server: RunningServer, headers: dict[str, str] | None = None) -> None:
+def answers(server: RunningServer, **headers: str) -> None:
     """Check that the server is well, and does what it is there for."""
     body = {"prompt": "Count the words", "max_tokens": 3, "ignore_eos": True}
-    named = {name.replace("-", "_"): value for name, value in (headers or {}).items()}
     answer = exchange(
         server,
         request("GET", "/health"),
-        request("POST", "/v1/completions", body, connection="close", **named),
+        request("POST", "/v1/completions", body, connection="close", **headers),
     )
     assert b'"status":"healthy"' in answer
     assert b'"completion_tokens":3' in answer
 
 
 @contextlib.contextmanager
-def nothing_left(server: RunningServer) -> Iterator[None]:
+def nothing_left(server: RunningServer, **headers: str) -> Iterator[None]:
     """Check that the server soon holds no more than it did before the block."""
-    before = held(server)
+    before = held(server, **headers)
     yield
     wait_until(
-        lambda: all(now <= then for now, then in zip(held(server), before, strict=True)),
+        lambda: all(now <= then for now, then in zip(held(server, **headers), before, strict=True)),
         seconds=GONE_SECONDS,
     )

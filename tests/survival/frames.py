@@ -60,7 +60,7 @@ class Closed(Exception):
 
 
 class RawSocket:
-    """One WebSocket, without any library between a test and its bytes.
+    """One WebSocket, without any library between a test and its bytes; it answers no ping.
 
     Attributes:
         status: of the answer to the handshake; 101 where the socket is open.

@@ -36,14 +36,6 @@ SHORT = {**LONG, "max_tokens": FEW_TOKENS, "n": 1}
 
 
 @pytest.fixture(scope="module")
-def fast_server() -> Iterator[RunningServer]:
-    """An engine that writes as fast as it is read."""
-    with running_server("--engine=simulated", "--repeat-seconds=1", "--no-access-log") as server:
-        yield server
-    assert "Traceback" not in server.log and "ERROR" not in server.log, server.log
-
-
-@pytest.fixture(scope="module")
 def strict_server() -> Iterator[RunningServer]:
     """A server that soon sends away who takes nothing."""
     with running_server("--engine=simulated", "--stall-seconds=2", "--no-access-log") as server:

@@ -15,7 +15,7 @@ from inferneo_core.usage import Usage
 
 RequestId = str | int
 Seconds = Annotated[float, Meta(gt=0)]
-IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 
 
 class Frame(Struct, frozen=True, kw_only=True):
