@@ -1,6 +1,8 @@
 """What every engine keeps to: the promises of `inferneo_server.engines.base`."""
 
 import asyncio
+import contextlib
+import random
 from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any
@@ -126,6 +128,68 @@ def test_closing_a_stream_frees_the_engine(
         return before, engine.running
 
     assert run(runner, close()) == (choices, 0)
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_submission_that_is_given_up_leaves_nothing_running(
+    engine: Engine, runner: asyncio.Runner, turns: int
+) -> None:
+    sampling = SamplingFields(n=4, temperature=0, ignore_eos=True)
+
+    async def give_up() -> int:
+        submission = asyncio.create_task(submit(engine, sampling, max_tokens=900))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        submission.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await (await submission).aclose()
+        return engine.running
+
+    assert run(runner, give_up()) == 0
+
+
+async def steps_in_fits(stream: DeltaStream, chance: random.Random) -> list[list[Delta]]:
+    """Wait for each step again and again, each time for as long as chance will have it."""
+    found: list[list[Delta]] = []
+    while True:
+        reading = asyncio.ensure_future(anext(stream))
+        await asyncio.wait([reading], timeout=chance.choice([0, 0, 0.001, 0.02]))
+        reading.cancel()
+        try:
+            found.append(list(await reading))
+        except asyncio.CancelledError:
+            continue
+        except StopAsyncIteration:
+            return found
+
+
+def told(found: list[list[Delta]]) -> dict[int, tuple[str, list[int], list[str]]]:
+    """The text, the tokens and the finish reasons of each choice."""
+    choices: dict[int, tuple[str, list[int], list[str]]] = {}
+    for delta in (delta for deltas in found for delta in deltas):
+        text, token_ids, reasons = choices.get(delta.index, ("", [], []))
+        reasons = [*reasons, delta.finish_reason] if delta.finish_reason else reasons
+        choices[delta.index] = (text + delta.text, [*token_ids, *delta.token_ids], reasons)
+    return choices
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("choices", [1, 3])
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+def test_a_reader_that_is_cut_while_it_waits_loses_nothing(
+    engine: Engine, runner: asyncio.Runner, streamed: bool, choices: int, seed: int
+) -> None:
+    sampling = SamplingFields(n=choices, temperature=0, ignore_eos=True)
+    options: dict[str, Any] = {"max_tokens": 24, "streamed": streamed}
+
+    async def both() -> None:
+        uncut = told(await steps(await submit(engine, sampling, **options)))
+        stream = await submit(engine, sampling, **options)
+        assert told(await steps_in_fits(stream, random.Random(seed))) == uncut
+        assert len(uncut) == choices
+        await stream.aclose()
+
+    run(runner, both())
 
 
 def test_a_closed_stream_is_at_its_end(engine: Engine, runner: asyncio.Runner) -> None:

@@ -41,7 +41,7 @@ from inferneo_server.engines.base import (
 )
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
-from inferneo_server.engines.vllm_errors import check_priority, client_errors
+from inferneo_server.engines.vllm_errors import check_priority, client_errors, template_errors
 from inferneo_server.engines.vllm_parsing import Reader, VllmParsing, template_kwargs
 from inferneo_server.engines.vllm_pooling import VllmPooling, tasks_of
 from inferneo_server.engines.vllm_sampling import Sampling
@@ -167,7 +167,7 @@ class VllmEngine:
         params = ChatParams(chat_template_kwargs=arguments)
         conversation = msgspec.to_builtins(request.messages)
         renderer = self._alive.renderer
-        with client_errors("messages"):
+        with client_errors("messages"), template_errors(request):
             if self._encode and _characters(request.messages) <= INLINE_CHARACTERS:
                 _, rendered = renderer.render_messages(conversation, params)
                 return self._tokenized(rendered["prompt"], special=special_tokens)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from vllm.config import VllmConfig
 from vllm.exceptions import VLLMClientError, VLLMValidationError
 
+from inferneo_core.chat import ChatCompletionRequest
 from inferneo_core.errors import ContextLengthExceeded, InvalidRequest
 
 
@@ -34,3 +35,19 @@ def check_priority(priority: int, config: VllmConfig) -> None:
             "'priority' needs a server that runs with scheduling_policy=priority",
             param="priority",
         )
+
+
+@contextlib.contextmanager
+def template_errors(request: ChatCompletionRequest) -> Iterator[None]:
+    """Raise what fails on a request's own template arguments, in whatever way, as its fault."""
+    try:
+        yield
+    except (VLLMClientError, ValueError):
+        raise
+    except Exception as error:
+        if not request.chat_template_kwargs:
+            raise
+        raise InvalidRequest(
+            f"The chat template cannot take what it was given: {error}",
+            param="chat_template_kwargs",
+        ) from error

@@ -24,6 +24,7 @@ from inferneo_core.chat import (
     NamedTool,
     ToolCallDelta,
 )
+from inferneo_core.errors import InvalidRequest
 from inferneo_server.engines.base import Delta, Prompt
 from inferneo_server.engines.parsing import Parsed
 from inferneo_server.engines.vllm_sampling import structure
@@ -34,6 +35,12 @@ FALLBACK_TOOL_PARSER = "hermes"
 
 # How the templates of Hermes, of Qwen 2.5 and 3 and others ask for calls, quotes escaped or not.
 _HERMES_CALL = re.compile(r'\{\\?"name\\?": <function-name>, \\?"arguments\\?": <[a-z-]+>\}')
+
+
+# Arguments of the renderer and of the functions that it hands on to.
+_RENDERERS_OWN = frozenset(
+    {"conversation", "messages", "chat_template", "model_config", "tokenizer"}
+)
 
 
 class Reader:
@@ -207,7 +214,16 @@ def _guessed_tool_parser(tokenizer: Any) -> str | None:
 
 
 def template_kwargs(request: ChatCompletionRequest) -> dict[str, Any]:
-    """What a request tells the chat template beside the conversation."""
+    """What a request tells the chat template beside the conversation.
+
+    Raises:
+        InvalidRequest: it names what is the renderer's own.
+    """
+    for name in _RENDERERS_OWN.intersection(request.chat_template_kwargs or ()):
+        raise InvalidRequest(
+            f"'{name}' is nothing that a request may give the chat template",
+            param="chat_template_kwargs",
+        )
     arguments: dict[str, Any] = {}
     if request.reasoning_effort is not None:
         # Templates know one or the other.
