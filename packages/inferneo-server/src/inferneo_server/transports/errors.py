@@ -54,7 +54,7 @@ def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError
         case ApiError():
             return error
         case MethodNotAllowedException():
-            return MethodNotAllowed(f"{path} does not take {method}", headers=error.headers)
+            return MethodNotAllowed(f"{path} does not take {method}", headers=_allow(error))
         case NotFoundException():
             return NotFound(f"There is nothing at {path}")
         case ValidationException():
@@ -63,6 +63,12 @@ def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError
             return InvalidRequest(error.detail, status=error.status_code)
     logger.exception("Unforeseen failure on %s %s", method, path, exc_info=error)
     return ServerError("The server failed on this request")
+
+
+def _allow(error: HTTPException) -> dict[str, str]:
+    """The methods that a path takes; to Litestar a WebSocket is one of them."""
+    methods = (error.headers or {}).get("allow", "").split(", ")
+    return {"allow": ", ".join(method for method in methods if method != "websocket")}
 
 
 def error_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
