@@ -42,8 +42,8 @@ def rows(rounds: int) -> list[Row]:
     """All figures, measured now."""
     imports, ready = measures.import_ms(rounds * 2)
     found = [
-        Row("import, over bare Python", "ms", imports, "10", lambda f: f[OURS] <= 10),
-        Row("client that is ready to send", "ms", ready, "100", lambda f: f[OURS] <= 100),
+        Row("import, over bare Python", "ms CPU", imports, "10", lambda f: f[OURS] <= 10),
+        Row("client that is ready to send", "ms CPU", ready, "100", lambda f: f[OURS] <= 100),
         Row(
             "chunk, in memory, sync", "us", measures.chunk_us(rounds), "1/30", _share(OURS, 1 / 30)
         ),

@@ -204,7 +204,7 @@ def test_a_silent_server_is_not_waited_for(other: ScriptedServer, flavour: Flavo
 
 def test_a_stream_that_falls_silent_is_interrupted(other: ScriptedServer, flavour: Flavour) -> None:
     other.hold = 3
-    options = {"timeout": Timeout(ttft=0.1, idle=0.1), "retry": QUICK}
+    options = {"timeout": Timeout(ttft=1.0, idle=1.0), "retry": QUICK}
     outcome = flavour.run(other.url, options, Deed())
 
     assert isinstance(outcome.error, ConnectionFailed)

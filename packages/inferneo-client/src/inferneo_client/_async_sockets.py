@@ -77,6 +77,8 @@ class _Link:
                     self._deliver(message)
         except (ConnectionClosed, msgspec.DecodeError) as error:
             self._fail(ConnectionFailed(f"The WebSocket broke ({error})"))
+            if self._socket is None:
+                raise not_connected(error) from error
         finally:
             self._fail(ConnectionFailed("The WebSocket was closed"))
             self._over.set()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Condition, Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ class _Link:
             self._socket = self._owner.enter_context(opening)
         except InvalidStatus as error:
             raise refused(error) from error
-        except (OSError, TimeoutError, InvalidHandshake) as error:
+        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
             raise not_connected(error) from error
         self._inboxes: dict[int, Inbox] = {}
         self._changed = Condition()
@@ -158,7 +158,8 @@ class _Link:
 
     def close(self) -> None:
         """Close the socket."""
-        self._owner.close()
+        with suppress(ConnectionClosed, OSError):
+            self._owner.close()
         with self._changed:
             self._fail(ConnectionFailed("The session was closed"))
             self._changed.notify_all()
