@@ -3,10 +3,12 @@
 Names load when they are first used: importing this costs next to nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+# What type checkers know as true. The module `typing` would be most of the time of this import.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from inferneo_client._async import AsyncInferneo
     from inferneo_client._async_streams import AsyncStream
     from inferneo_client._errors import (
@@ -87,9 +89,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
