@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from inferneo_client._async import AsyncInferneo
     from inferneo_client._async_streams import AsyncStream
+    from inferneo_client._cache import Cache, DirectoryCache, MemoryCache
     from inferneo_client._errors import (
         ConnectionFailed,
         InvalidAnswer,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "inferneo_client._async": ("AsyncInferneo",),
     "inferneo_client._async_streams": ("AsyncStream",),
+    "inferneo_client._cache": ("Cache", "DirectoryCache", "MemoryCache"),
     "inferneo_client._errors": (
         "ConnectionFailed",
         "InvalidAnswer",
@@ -69,11 +71,14 @@ __all__ = [
     "AsyncEventStream",
     "AsyncInferneo",
     "AsyncStream",
+    "Cache",
     "Conflict",
     "ConnectionFailed",
+    "DirectoryCache",
     "EventStream",
     "Inferneo",
     "InvalidAnswer",
+    "MemoryCache",
     "NotFound",
     "PermissionDenied",
     "RequestError",

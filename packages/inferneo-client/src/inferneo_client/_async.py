@@ -31,6 +31,8 @@ from inferneo_core.errors import ApiError
 
 if TYPE_CHECKING:
     from inferneo_client._async_sockets import AsyncConnection
+    from inferneo_client._cache import Cache
+    from inferneo_client.resources.batch import AsyncBatch
     from inferneo_client.resources.chat import AsyncChat
     from inferneo_client.resources.completions import AsyncCompletions
     from inferneo_client.resources.models import AsyncModels
@@ -47,8 +49,9 @@ class _Connections:
     that has ended are dropped and never waited for.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, cache: "Cache | None") -> None:
         self._client = client
+        self._cache = cache
         self._transports: WeakKeyDictionary[Any, dict[str, AsyncTransport]] = WeakKeyDictionary()
         self._knowledge: dict[str, Knowledge] = {}
         self.reapers = Reapers()
@@ -57,7 +60,8 @@ class _Connections:
         transports = self._transports.setdefault(running_loop(), {})
         found = transports.get(base_url)
         if found is None:
-            found = transports[base_url] = new_async_transport(base_url, self._client)
+            found = new_async_transport(base_url, self._client, self._cache)
+            transports[base_url] = found
         return found
 
     def of(self, base_url: str) -> Knowledge:
@@ -83,6 +87,8 @@ class AsyncInferneo:
         headers: sent with each request.
         http_client: a client of httpx or httpx2 to send requests by, which stays the caller's to
             close; or a transport.
+        cache: keeps the answers to requests of temperature 0, or with a seed: a `MemoryCache`, a
+            `DirectoryCache`, or another `Cache`.
     """
 
     def __init__(
@@ -95,8 +101,9 @@ class AsyncInferneo:
         max_retries: int | None = None,
         headers: Mapping[str, str] | None = None,
         http_client: Any = None,
+        cache: "Cache | None" = None,
     ) -> None:
-        self._connections = _Connections(http_client)
+        self._connections = _Connections(http_client, cache)
         self._options: Options = first_options(
             base_url=base_url,
             api_key=api_key,
@@ -166,6 +173,13 @@ class AsyncInferneo:
         from inferneo_client.resources.completions import AsyncCompletions
 
         return AsyncCompletions(self)
+
+    @cached_property
+    def batch(self) -> "AsyncBatch":
+        """Many requests at once: `client.batch([...])`."""
+        from inferneo_client.resources.batch import AsyncBatch
+
+        return AsyncBatch(self)
 
     @cached_property
     def models(self) -> "AsyncModels":

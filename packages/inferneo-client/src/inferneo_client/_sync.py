@@ -27,7 +27,9 @@ from inferneo_client.types.models import Health
 from inferneo_core.errors import ApiError
 
 if TYPE_CHECKING:
+    from inferneo_client._cache import Cache
     from inferneo_client._sockets import Connection
+    from inferneo_client.resources.batch import Batch
     from inferneo_client.resources.chat import Chat
     from inferneo_client.resources.completions import Completions
     from inferneo_client.resources.models import Models
@@ -40,8 +42,9 @@ W = TypeVar("W")
 class _Connections:
     """The transports and the knowledge that a client shares with its variants, by `base_url`."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, cache: "Cache | None") -> None:
         self._client = client
+        self._cache = cache
         self._transports: dict[str, SyncTransport] = {}
         self._knowledge: dict[str, Knowledge] = {}
         self._lock = Lock()
@@ -50,7 +53,9 @@ class _Connections:
         found = self._transports.get(base_url)
         if found is None:
             with self._lock:
-                found = self._transports.get(base_url) or new_transport(base_url, self._client)
+                found = self._transports.get(base_url) or new_transport(
+                    base_url, self._client, self._cache
+                )
                 self._transports[base_url] = found
         return found
 
@@ -77,6 +82,8 @@ class Inferneo:
         headers: sent with each request.
         http_client: a client of httpx or httpx2 to send requests by, which stays the caller's to
             close; or a transport.
+        cache: keeps the answers to requests of temperature 0, or with a seed: a `MemoryCache`, a
+            `DirectoryCache`, or another `Cache`.
     """
 
     def __init__(
@@ -89,8 +96,9 @@ class Inferneo:
         max_retries: int | None = None,
         headers: Mapping[str, str] | None = None,
         http_client: Any = None,
+        cache: "Cache | None" = None,
     ) -> None:
-        self._connections = _Connections(http_client)
+        self._connections = _Connections(http_client, cache)
         self._options: Options = first_options(
             base_url=base_url,
             api_key=api_key,
@@ -160,6 +168,13 @@ class Inferneo:
         from inferneo_client.resources.completions import Completions
 
         return Completions(self)
+
+    @cached_property
+    def batch(self) -> "Batch":
+        """Many requests at once: `client.batch([...])`."""
+        from inferneo_client.resources.batch import Batch
+
+        return Batch(self)
 
     @cached_property
     def models(self) -> "Models":

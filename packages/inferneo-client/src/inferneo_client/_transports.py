@@ -3,9 +3,12 @@
 import asyncio
 import importlib.util
 from functools import cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from inferneo_client._transport import AsyncTransport, SyncTransport
+
+if TYPE_CHECKING:
+    from inferneo_client._cache import Cache
 
 
 @cache
@@ -14,8 +17,17 @@ def has_fast() -> bool:
     return importlib.util.find_spec("pyreqwest") is not None
 
 
-def new_transport(base_url: str, client: Any) -> SyncTransport:
-    """The transport of a sync client."""
+def new_transport(base_url: str, client: Any, cache: "Cache | None" = None) -> SyncTransport:
+    """The transport of a sync client, behind its cache where it has one."""
+    transport = _transport(base_url, client)
+    if cache is None:
+        return transport
+    from inferneo_client.transports.cached import CachedTransport
+
+    return CachedTransport(transport, cache)
+
+
+def _transport(base_url: str, client: Any) -> SyncTransport:
     if client is not None and hasattr(client, "exchange"):
         return cast("SyncTransport", client)
     if client is None and has_fast():
@@ -27,8 +39,17 @@ def new_transport(base_url: str, client: Any) -> SyncTransport:
     return HttpxTransport(base_url, client)
 
 
-def new_async_transport(base_url: str, client: Any) -> AsyncTransport:
-    """The transport of an async client, for the event loop that runs."""
+def new_async_transport(base_url: str, client: Any, cache: "Cache | None" = None) -> AsyncTransport:
+    """The transport of an async client, behind its cache where it has one."""
+    transport = _async_transport(base_url, client)
+    if cache is None:
+        return transport
+    from inferneo_client.transports.cached import AsyncCachedTransport
+
+    return AsyncCachedTransport(transport, cache)
+
+
+def _async_transport(base_url: str, client: Any) -> AsyncTransport:
     if client is not None and hasattr(client, "exchange"):
         return cast("AsyncTransport", client)
     if client is None and has_fast() and on_asyncio():
