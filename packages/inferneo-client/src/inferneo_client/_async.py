@@ -49,7 +49,7 @@ class _Connections:
     that has ended are dropped and never waited for.
     """
 
-    def __init__(self, client: Any, cache: "Cache | None") -> None:
+    def __init__(self, client: Any, cache: "Cache | None" = None) -> None:
         self._client = client
         self._cache = cache
         self._transports: WeakKeyDictionary[Any, dict[str, AsyncTransport]] = WeakKeyDictionary()

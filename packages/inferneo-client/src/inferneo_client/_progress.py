@@ -13,10 +13,12 @@ class ProgressLine:
     Args:
         total: how much there is to do.
         done: how much is done already.
+        label: stands before the line.
         wanted: without it, or where standard error is no terminal, nothing is written.
     """
 
-    def __init__(self, total: int, *, done: int = 0, wanted: bool = True) -> None:
+    def __init__(self, total: int, *, done: int = 0, label: str = "", wanted: bool = True) -> None:
+        self._label = label
         self._total = total
         self._done = self._first = done
         self._failed = 0
@@ -46,7 +48,7 @@ class ProgressLine:
         filled = _WIDTH * self._done // self._total if self._total else _WIDTH
         bar = "#" * filled + "-" * (_WIDTH - filled)
         failed = f", {self._failed} failed" if self._failed else ""
-        return f"[{bar}] {self._done}/{self._total}{failed}{self._left()}"
+        return f"{self._label}[{bar}] {self._done}/{self._total}{failed}{self._left()}"
 
     def _left(self) -> str:
         fresh, left = self._done - self._first, self._total - self._done

@@ -42,7 +42,7 @@ W = TypeVar("W")
 class _Connections:
     """The transports and the knowledge that a client shares with its variants, by `base_url`."""
 
-    def __init__(self, client: Any, cache: "Cache | None") -> None:
+    def __init__(self, client: Any, cache: "Cache | None" = None) -> None:
         self._client = client
         self._cache = cache
         self._transports: dict[str, SyncTransport] = {}
