@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import assert_type
 
 from inferneo_client import (
+    ApiError,
     AsyncEventStream,
     AsyncInferneo,
     AsyncStream,
@@ -48,6 +49,13 @@ def sync(client: Inferneo, maybe: bool) -> None:
     assert_type(client.models.list(), ModelList)
     assert_type(client.models.retrieve("m"), Model)
     assert_type(client.health(), Health)
+    assert_type(client.batch([{"messages": MESSAGES}]), list[ChatCompletion])
+    assert_type(
+        client.batch([{"messages": MESSAGES}], on_error="return"),
+        list[ChatCompletion | ApiError],
+    )
+    assert_type(client.batch([{"prompt": "a", "seed": 1}]), list[Completion])
+    assert_type(client.batch([{"prompt": "a"}], on_error="return"), list[Completion | ApiError])
     assert_type(client.streams.resume("id", after=3), ChatStream)
     assert_type(client.streams.retrieve("id"), ChatCompletion)
     assert_type(client.with_options(timeout=3), Inferneo)
@@ -82,6 +90,15 @@ async def asynchronous(client: AsyncInferneo, maybe: bool) -> None:
     assert_type(await texts.create(prompt="a", stream=maybe), Completion | AsyncTextStream)
     assert_type(await client.models.list(), ModelList)
     assert_type(await client.health(), Health)
+    assert_type(await client.batch([{"messages": MESSAGES}]), list[ChatCompletion])
+    assert_type(
+        await client.batch([{"messages": MESSAGES}], on_error="return"),
+        list[ChatCompletion | ApiError],
+    )
+    assert_type(await client.batch([{"prompt": "a", "seed": 1}]), list[Completion])
+    assert_type(
+        await client.batch([{"prompt": "a"}], on_error="return"), list[Completion | ApiError]
+    )
     assert_type(await client.streams.resume("id"), AsyncChatStream)
     async with client.connect() as session:
         assert_type(session, AsyncInferneo)

@@ -5,7 +5,7 @@ what came of it.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from types import TracebackType
 from typing import Any, Literal, Required, Self, cast
@@ -29,7 +29,7 @@ Path = str | os.PathLike[str]
 class ChatRequest(ChatParams, total=False):
     """The arguments of `chat.completions.create`, as a batch takes them."""
 
-    messages: Required["list[Message]"]
+    messages: Required[Sequence[Message]]
 
 
 class CompletionRequest(CompletionParams, total=False):

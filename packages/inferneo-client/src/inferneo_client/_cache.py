@@ -48,7 +48,7 @@ class MemoryCache:
         if max_bytes < 1:
             raise ValueError(f"max_bytes is {max_bytes}, and must be 1 or more")
         self.max_bytes = max_bytes
-        self.bytes = 0
+        self.bytes: int = 0
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._lock = Lock()
 
@@ -93,7 +93,7 @@ class DirectoryCache:
     def __init__(self, path: str | os.PathLike[str], max_bytes: int = 2**30) -> None:
         if max_bytes < 1:
             raise ValueError(f"max_bytes is {max_bytes}, and must be 1 or more")
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.max_bytes = max_bytes
         self._lock = Lock()
         self._unmeasured = 0

@@ -32,7 +32,7 @@ class Conversation:
     """What was said so far, and whom it is said to."""
 
     def __init__(self, client: Inferneo, model: str | None, given: argparse.Namespace) -> None:
-        self.client = client.with_options(retry=STREAM_RETRY)
+        self.client: Inferneo = client.with_options(retry=STREAM_RETRY)
         self.model = model
         self.system: str | None = given.system
         self.history: list[dict[str, Any]] = []
