@@ -33,6 +33,7 @@ def error(answer: httpx.Response) -> Any:
         ("chat_template", 5),
         ("chat_template", ["a"]),
         ("model_config", {}),
+        ("self", 1),
         ("tokenizer", "other"),
     ],
 )
@@ -63,7 +64,7 @@ def test_a_request_cannot_have_the_template_tokenised(
     [
         {"return_dict": True, "return_tensors": "pt", "padding": True, "max_length": 1},
         {"truncation": True, "tokenizer_kwargs": {"nonsense": 1}},
-        {"self": 1, "kwargs": 1, "": 1, "__class__": 1, "params": 1, "renderer": 1},
+        {"kwargs": 1, "": 1, "__class__": 1, "params": 1, "renderer": 1},
         {"unknown to the template": [1, None, {"a": "b"}]},
         {"add_generation_prompt": "yes", "enable_thinking": 0},
     ],

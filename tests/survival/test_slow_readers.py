@@ -1,6 +1,7 @@
 """Proves that who does not read costs bounded memory, holds up nobody else, and is sent away."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -186,3 +187,20 @@ def test_a_stream_that_can_be_resumed_waits_for_who_was_sent_away(
         strict_server.url + path.group(1).decode(), headers={"Accept": "application/json"}
     )
     assert answer.json()["usage"]["completion_tokens"] == MAX_TOKENS
+
+
+def test_comments_that_wait_for_a_slow_reader_come_to_no_harm() -> None:
+    body = {**LONG, "n": 1, "max_tokens": 2000}
+    flags = ("--engine=simulated", "--keep-alive-seconds=0.01", "--no-access-log")
+    with running_server(*flags) as server:
+        headers = {"Inferneo-Resume-For": "60"}
+        answer = httpx.post(f"{server.url}{CHAT}", json=body, headers=headers)
+        path = answer.headers["inferneo-stream"]
+        for _ in range(5):
+            with connect(server, receive_buffer=RECEIVE_BUFFER) as connection:
+                connection.sendall(request("GET", path, connection="close"))
+                wait_until(lambda: stalled(server, 1))
+                read = b"".join(iter(functools.partial(connection.recv, 4096), b""))
+            assert read.endswith(b"[DONE]\n\n\r\n0\r\n\r\n")
+            assert read.count(b'"content"') == 2001
+    assert "Traceback" not in server.log, server.log

@@ -39,7 +39,7 @@ _HERMES_CALL = re.compile(r'\{\\?"name\\?": <function-name>, \\?"arguments\\?": 
 
 # Arguments of the renderer and of the functions that it hands on to.
 _RENDERERS_OWN = frozenset(
-    {"conversation", "messages", "chat_template", "model_config", "tokenizer"}
+    {"conversation", "messages", "chat_template", "model_config", "tokenizer", "self"}
 )
 
 
