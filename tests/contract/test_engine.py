@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inferneo_core.chat import Message
+from inferneo_core.chat import ChatCompletionRequest, Message
 from inferneo_core.errors import ContextLengthExceeded, InvalidRequest
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import Delta, DeltaStream, Engine, Prompt
@@ -216,7 +216,10 @@ def test_a_longer_conversation_has_a_longer_prompt(engine: Engine, runner: async
     longer = [*short, Message(role="assistant", content="Hi"), Message(role="user", content="Bye")]
 
     async def lengths() -> list[int]:
-        prompts = [await engine.render_chat(each, None, None) for each in (short, longer)]
+        prompts = [
+            await engine.render_chat(ChatCompletionRequest(messages=each))
+            for each in (short, longer)
+        ]
         return [len(prompt.token_ids) for prompt in prompts]
 
     first, second = run(runner, lengths())
@@ -248,7 +251,9 @@ def test_a_prompt_that_fills_the_context_is_refused(
             prompt = await engine.render_text(text)
             _check(prompt, engine)
         with pytest.raises(ContextLengthExceeded):
-            prompt = await engine.render_chat([Message(role="user", content=text)], None, None)
+            prompt = await engine.render_chat(
+                ChatCompletionRequest(messages=[Message(role="user", content=text)])
+            )
             _check(prompt, engine)
 
     run(runner, render_both())

@@ -44,8 +44,8 @@ def refusal(data: bytes) -> InvalidRequest:
         ({"type": None}, Call()),
         ({"messages": "anything", "stream": 5}, Call()),
         (
-            {"request_id": "a", "resume_for": 30, "timeout": 1.5, "idempotency_key": "k !~"},
-            Call(request_id="a", resume_for=30.0, timeout=1.5, idempotency_key="k !~"),
+            {"request_id": "a", "resume_for": 30, "timeout": 1.5, "idempotency_key": "k!~"},
+            Call(request_id="a", resume_for=30.0, timeout=1.5, idempotency_key="k!~"),
         ),
         ({"resume_for": 0}, Call()),
         ({"type": "auth", "token": "t"}, Auth(type="auth", token="t")),

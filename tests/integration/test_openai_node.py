@@ -32,7 +32,9 @@ def node_project() -> Path:
     return PROJECT
 
 
+@pytest.mark.parametrize("scenarios", ["openai.test.mjs", "responses.test.mjs"])
 def test_the_client_for_node_is_content(
+    scenarios: str,
     node_project: Path,
     server: RunningServer,
     slow_server: RunningServer,
@@ -40,7 +42,7 @@ def test_the_client_for_node_is_content(
     key: str,
 ) -> None:
     run = subprocess.run(
-        ["node", "--test", "openai.test.mjs"],
+        ["node", "--test", scenarios],
         cwd=node_project,
         env={
             **os.environ,

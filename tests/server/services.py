@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from inferneo_core.completions import CompletionRequest
-from inferneo_server.answers import TextForm
+from inferneo_server.answers.text import TextForm
 from inferneo_server.engines.base import Delta, Engine
 from inferneo_server.engines.simulated import SimulatedDelta
 from inferneo_server.generation import Generation, Terms

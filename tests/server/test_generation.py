@@ -9,7 +9,9 @@ from prometheus_client import REGISTRY
 from inferneo_core import ChatCompletionRequest, CompletionRequest, Message
 from inferneo_core.errors import EngineUnavailable, ServerError
 from inferneo_core.sampling import SamplingFields, StreamOptions
-from inferneo_server.answers import AnswerForm, ChatForm, TextForm
+from inferneo_server.answers.base import AnswerForm
+from inferneo_server.answers.chat import ChatForm
+from inferneo_server.answers.text import TextForm
 from inferneo_server.engines.simulated import SimulatedEngine
 from inferneo_server.generation import Generation, Terms
 from inferneo_server.service import Service

@@ -85,6 +85,13 @@ def test_a_request_without_a_key_is_refused_wherever_it_goes(path: str) -> None:
     assert not passes((b"x-api-key", KEY.encode()), (b"accept", b"*/*"), path=path)
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_messages_take_a_key_in_anthropics_header(path: str) -> None:
+    assert passes((b"x-api-key", KEY.encode()), path=path)
+    assert not passes((b"x-api-key", b"sk-wrong"), path=path)
+    assert not passes((b"x-api-key", b""), path=path)
+
+
 @pytest.mark.parametrize("path", PUBLIC)
 def test_public_paths_ask_for_no_key(path: str) -> None:
     assert passes(path=path)

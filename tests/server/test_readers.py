@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from inferneo_core.errors import EventsDropped
-from inferneo_server.answers import ChatForm, TextForm
-from inferneo_server.generation import Terms
+from inferneo_server.answers.chat import ChatForm
+from inferneo_server.answers.text import TextForm
+from inferneo_server.generation import EVENTS_AT_ONCE, Terms
 from inferneo_server.streams import Reader
 from tests.server.services import (
+    KEPT,
     FedStream,
     delta,
     read_by,
@@ -172,6 +174,22 @@ def test_a_reader_too_far_behind_is_told_so_and_the_others_go_on() -> None:
             assert await quick.read() == []
             answer = json.loads(await whole.answer())
             assert answer["choices"][0]["text"] == "".join(map(str, range(40)))
+
+    run_quickly(work())
+
+
+@pytest.mark.parametrize("terms", [Terms(), KEPT], ids=["plain", "kept"])
+def test_of_a_large_step_a_reader_takes_piece_by_piece_and_misses_nothing(terms: Terms) -> None:
+    async def work() -> None:
+        stream = FedStream()
+        written = [str(number) for number in range(3 * EVENTS_AT_ONCE + 1)]
+        async with read_by(1, stream, terms=terms, log_bytes=10**6) as (reader,):
+            stream.give(*written)
+            stream.end()
+            pieces = [texts(await reader.read()) for _ in range(5)]
+
+            assert [len(piece) for piece in pieces] == [*[EVENTS_AT_ONCE] * 3, 1, 0]
+            assert [text for piece in pieces for text in piece] == written
 
     run_quickly(work())
 

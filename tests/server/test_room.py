@@ -12,7 +12,7 @@ from inferneo_core.errors import (
     ServerError,
     StreamNotFound,
 )
-from inferneo_server.answers import ChatForm
+from inferneo_server.answers.chat import ChatForm
 from inferneo_server.generation import Terms
 from inferneo_server.streams import Streams
 from tests.server.services import (

@@ -50,6 +50,13 @@ def test_without_any_source_the_embedded_model_is_served_to_this_machine_only() 
     assert settings.api_key is None
 
 
+def test_the_embedded_model_has_a_reasoning_parser_and_others_have_none_unless_named() -> None:
+    assert load_settings().reasoning == "deepseek_v3"
+    assert load_settings(model="a/b", reasoning_parser="qwen3").reasoning == "qwen3"
+    assert load_settings(model="a/b").reasoning is None
+    assert load_settings(reasoning_parser="none").reasoning is None
+
+
 def test_a_flag_beats_the_environment_and_that_beats_the_file(
     config: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +79,9 @@ def test_every_setting_can_be_given_by_each_source(
         "served_model_name": ("m", "m"),
         "engine": ("simulated", "simulated"),
         "engine_args": ('{"words": 3}', {"words": 3}),
+        "tool_parser": ("hermes", "hermes"),
+        "reasoning_parser": ("none", "none"),
+        "strict": ("true", True),
         "max_body_bytes": ("2048", 2048),
         "keep_alive_seconds": ("0.5", 0.5),
         "cors_origins": ('["https://a.example"]', ["https://a.example"]),
@@ -80,6 +90,9 @@ def test_every_setting_can_be_given_by_each_source(
         "repeat_seconds": ("0.5", 0.5),
         "stream_log_bytes": ("1024", 1024),
         "stream_logs_bytes": ("2048", 2048),
+        "responses_seconds": ("0.5", 0.5),
+        "responses_count": ("0", 0),
+        "responses_bytes": ("0", 0),
         "websocket_requests": ("1", 1),
         "websocket_idle_seconds": ("0.5", 0.5),
         "websocket_auth_seconds": ("0.5", 0.5),

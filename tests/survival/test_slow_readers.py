@@ -1,6 +1,7 @@
 """Proves that who does not read costs bounded memory, holds up nobody else, and is sent away."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from tests.integration.sockets import connect, request
 from tests.integration.waiting import wait_running, wait_until
 from tests.servers import RunningServer, running_server
-from tests.survival.counts import nothing_left, resident_bytes, written
+from tests.survival.counts import answers, nothing_left, resident_bytes, written
 from tests.survival.frames import CHAT, RawSocket
 
 STALLED = 200
@@ -186,3 +187,29 @@ def test_a_stream_that_can_be_resumed_waits_for_who_was_sent_away(
         strict_server.url + path.group(1).decode(), headers={"Accept": "application/json"}
     )
     assert answer.json()["usage"]["completion_tokens"] == MAX_TOKENS
+
+
+def test_comments_do_not_pile_up_before_a_slow_reader_nor_come_behind_the_end() -> None:
+    flags = ("--engine=simulated", "--keep-alive-seconds=0.01", "--no-access-log")
+    headers = {"Inferneo-Resume-For": "60"}
+    # Of one of these answers the server waits to write the last piece, whatever buffers hold.
+    lengths = range(600, 2000, 100)
+    with running_server(*flags) as server, contextlib.ExitStack() as stack:
+        connections = []
+        for length in lengths:
+            body = {**LONG, "n": 1, "max_tokens": length}
+            answer = httpx.post(f"{server.url}{CHAT}", json=body, headers=headers)
+            connection = connect(server, receive_buffer=RECEIVE_BUFFER)
+            connections.append(stack.enter_context(connection))
+            path = answer.headers["inferneo-stream"]
+            connection.sendall(request("GET", path, connection="close"))
+        wait_until(lambda: stalled(server, 5))
+        for connection, length in zip(connections, lengths, strict=True):
+            read = b"".join(iter(functools.partial(connection.recv, 4096), b""))
+            assert read.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+            assert read.count(b'"content"') == length + 1
+            assert b": keep-alive" not in read
+        # What a task has failed with is told when it is collected.
+        for _ in range(100):
+            answers(server)
+    assert "Traceback" not in server.log, server.log

@@ -1,7 +1,7 @@
 """Receives structs or bytes; hands on JSON bytes or structs, by codecs that are built once."""
 
 import re
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -16,7 +16,10 @@ encode: Final = msgspec.json.Encoder().encode
 chat_request: Final = msgspec.json.Decoder(ChatCompletionRequest)
 completion_request: Final = msgspec.json.Decoder(CompletionRequest)
 
+_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `[^`]*`")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 
 
@@ -37,9 +40,44 @@ def decode_request(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise InvalidRequest("The body is nested too deeply", code="invalid_json") from None
 
 
-def _explain(text: str) -> tuple[str, str | None]:
+def convert_part(value: Any, kind: type[T], param: str) -> T:
+    """Convert a part of a request that was decoded before.
+
+    Raises:
+        InvalidRequest: it does not fit; `param` is the part's path, and names the field at fault.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        message, path = _explain(str(error), param)
+        raise InvalidRequest(message, param=path) from None
+
+
+def decode_known(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, list[str]]:
+    """Decode the body of a request whose struct forbids unknown fields, and name those it has.
+
+    Raises:
+        InvalidRequest: as `decode_request` does, but for unknown fields.
+    """
+    try:
+        return decoder.decode(body), []
+    except msgspec.ValidationError as error:
+        if not _UNKNOWN.fullmatch(str(error)):
+            return decode_request(body, decoder), []  # which tells what is wrong
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_request(body, decoder), []
+    fields = decode_request(body, _fields)
+    names = {field.encode_name for field in msgspec.structs.fields(decoder.type)}  # type: ignore[arg-type]
+    known = {name: value for name, value in fields.items() if name in names}
+    unknown = [name for name in fields if name not in known]
+    return decode_request(encode(known), decoder), unknown
+
+
+def _explain(text: str, within: str = "") -> tuple[str, str | None]:
     """Split msgspec's message into what is wrong and the field at fault."""
     path = found.group(1) if (found := _PATH.search(text)) else ""
+    if within:
+        path = f"{within}.{path}".removesuffix(".").replace(".[", "[")
     message = _PATH.sub("", text)
     if missing := _MISSING.search(message):
         path = f"{path}.{missing.group(1)}" if path else missing.group(1)

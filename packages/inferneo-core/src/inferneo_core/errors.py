@@ -10,6 +10,7 @@ ApiError
 │   ├── NotFound                404
 │   │   ├── ModelNotFound       404
 │   │   ├── StreamNotFound      404
+│   │   ├── ResponseNotFound    404
 │   │   └── RequestNotFound     404
 │   ├── MethodNotAllowed        405
 │   ├── Conflict                409
@@ -62,7 +63,14 @@ class ApiError(Exception):
         code: OpenAI's error code, a string.
         param: the field of the request at fault, as a path (`messages[0].role`), or None.
         headers: further headers of the answer.
+        retryable: whether the same request may succeed later.
+        request_id: the answer's `x-request-id`, where a client raises it; else None.
+        attempts: how often a client sent the request before it gave up; 0 in a server.
     """
+
+    retryable: ClassVar[bool] = False
+    request_id: str | None = None
+    attempts: int = 0
 
     status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
@@ -81,7 +89,7 @@ class ApiError(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
-        self.headers = headers or {}
+        self.headers: dict[str, str] = headers or {}
         # Set on the instance only where given: the class holds what is usual.
         overrides: dict[str, Any] = {"code": code, "status": status}
         self.__dict__.update({name: value for name, value in overrides.items() if value})
@@ -95,10 +103,10 @@ class ApiError(Exception):
 class RequestError(ApiError):
     """The request cannot be served as it is."""
 
-    status = 400
-    close_code = 1008
-    type = "invalid_request_error"
-    code = "invalid_request_error"
+    status: ClassVar[int] = 400
+    close_code: ClassVar[int] = 1008
+    type: ClassVar[str] = "invalid_request_error"
+    code: ClassVar[str] = "invalid_request_error"
 
 
 class InvalidRequest(RequestError):
@@ -108,15 +116,15 @@ class InvalidRequest(RequestError):
 class ContextLengthExceeded(RequestError):
     """The prompt, or the prompt and the tokens asked for, do not fit the model."""
 
-    code = "context_length_exceeded"
+    code: ClassVar[str] = "context_length_exceeded"
 
 
 class AuthenticationFailed(RequestError):
     """The key is missing or wrong."""
 
-    status = 401
-    type = "authentication_error"
-    code = "invalid_api_key"
+    status: ClassVar[int] = 401
+    type: ClassVar[str] = "authentication_error"
+    code: ClassVar[str] = "invalid_api_key"
 
     def __init__(self, message: str) -> None:
         # RFC 9110, section 11.6.1: a 401 names the scheme.
@@ -126,14 +134,14 @@ class AuthenticationFailed(RequestError):
 class NotFound(RequestError):
     """There is nothing at that address."""
 
-    status = 404
-    code = "not_found"
+    status: ClassVar[int] = 404
+    code: ClassVar[str] = "not_found"
 
 
 class ModelNotFound(NotFound):
     """No model of that name is served."""
 
-    code = "model_not_found"
+    code: ClassVar[str] = "model_not_found"
 
     def __init__(self, model: str, served: list[str]) -> None:
         names = ", ".join(f"'{name}'" for name in served)
@@ -143,7 +151,7 @@ class ModelNotFound(NotFound):
 class StreamNotFound(NotFound):
     """No generation of that id can be read: unknown, expired, evicted, or of another key."""
 
-    code = "stream_not_found"
+    code: ClassVar[str] = "stream_not_found"
 
     def __init__(self, stream_id: str) -> None:
         super().__init__(
@@ -152,39 +160,48 @@ class StreamNotFound(NotFound):
         )
 
 
+class ResponseNotFound(NotFound):
+    """No response of that id is stored: unknown, expired, evicted, or of another key."""
+
+    code = "response_not_found"
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"Response with id '{response_id}' not found", param="response_id")
+
+
 class RequestNotFound(NotFound):
     """No request of that id runs on this socket."""
 
-    code = "request_not_found"
+    code: ClassVar[str] = "request_not_found"
 
 
 class MethodNotAllowed(RequestError):
     """The route is there, and does not take this method."""
 
-    status = 405
-    code = "method_not_allowed"
+    status: ClassVar[int] = 405
+    code: ClassVar[str] = "method_not_allowed"
 
 
 class Conflict(RequestError):
     """The request contradicts an earlier one: its idempotency key, or its request id, is in use."""
 
-    status = 409
-    code = "conflict"
+    status: ClassVar[int] = 409
+    code: ClassVar[str] = "conflict"
 
 
 class EventsDropped(RequestError):
     """The events that a reader wants next are no longer in the log of its generation."""
 
-    status = 410
-    code = "stream_truncated"
+    status: ClassVar[int] = 410
+    code: ClassVar[str] = "stream_truncated"
 
 
 class TooManyRequests(RequestError):
     """More at once than is allowed."""
 
-    status = 429
-    close_code = 1013
-    code = "too_many_requests"
+    status: ClassVar[int] = 429
+    close_code: ClassVar[int] = 1013
+    code: ClassVar[str] = "too_many_requests"
 
     def __init__(self, message: str, *, retry_after: float = 1) -> None:
         super().__init__(message, headers=retry_headers(retry_after))
@@ -193,20 +210,22 @@ class TooManyRequests(RequestError):
 class Cancelled(RequestError):
     """Somebody ended the generation before its end. The status is nginx's."""
 
-    status = 499
-    code = "cancelled"
+    status: ClassVar[int] = 499
+    code: ClassVar[str] = "cancelled"
 
 
 class ServerError(ApiError):
     """The server failed; the same request may succeed later."""
 
+    retryable: ClassVar[bool] = True
+
 
 class EngineUnavailable(ServerError):
     """The engine is loading, restarting or has died."""
 
-    status = 503
-    close_code = 1012
-    code = "engine_unavailable"
+    status: ClassVar[int] = 503
+    close_code: ClassVar[int] = 1012
+    code: ClassVar[str] = "engine_unavailable"
 
     def __init__(self, message: str, *, retry_after: float = 5) -> None:
         super().__init__(message, headers=retry_headers(retry_after))
@@ -215,9 +234,9 @@ class EngineUnavailable(ServerError):
 class Overloaded(ServerError):
     """The queue is full."""
 
-    status = 503
-    close_code = 1013
-    code = "overloaded"
+    status: ClassVar[int] = 503
+    close_code: ClassVar[int] = 1013
+    code: ClassVar[str] = "overloaded"
 
     def __init__(self, message: str, *, retry_after: float = 1) -> None:
         super().__init__(message, headers=retry_headers(retry_after))
@@ -226,9 +245,9 @@ class Overloaded(ServerError):
 class Draining(ServerError):
     """The server is shutting down and takes no new request."""
 
-    status = 503
-    close_code = 1012
-    code = "draining"
+    status: ClassVar[int] = 503
+    close_code: ClassVar[int] = 1012
+    code: ClassVar[str] = "draining"
 
     def __init__(self) -> None:
         super().__init__("The server is shutting down", headers=retry_headers(1))
@@ -237,8 +256,8 @@ class Draining(ServerError):
 class DeadlineExceeded(ServerError):
     """The time that the request allowed is over."""
 
-    status = 504
-    code = "deadline_exceeded"
+    status: ClassVar[int] = 504
+    code: ClassVar[str] = "deadline_exceeded"
 
     def __init__(self) -> None:
         super().__init__("The answer was not done within the time that the request allowed")

@@ -65,7 +65,7 @@ class Ping(Frame, frozen=True, kw_only=True):
 class Done(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The end of a request that streamed, or was cancelled. It has no `choices`."""
 
-    object: Literal["chat.completion.done", "text_completion.done"]
+    object: Literal["chat.completion.done", "text_completion.done", "response.done", "message.done"]
     request_id: RequestId | UnsetType = UNSET
     seq: int | UnsetType = UNSET
     id: str | UnsetType = UNSET

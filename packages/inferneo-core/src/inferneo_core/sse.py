@@ -13,6 +13,7 @@ KEEP_ALIVE: Final = b": keep-alive\n\n"
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
 _END_OF_LINE = re.compile(rb"\r\n|\n|\r")
+_NAME_AT = len(b'{"type":"')
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Longer than any time; int() itself refuses a few thousand digits.
 _RETRY = re.compile(r"[0-9]{1,18}")
@@ -39,6 +40,16 @@ def encode_data(payload: bytes) -> bytes:
 def encode_numbered(stream_id: bytes, number: int, payload: bytes) -> bytes:
     """Frame one payload as `encode_data` does, with the id `<stream id>:<number>`."""
     return b"id: %b:%d\ndata: %b\n\n" % (stream_id, number, payload)
+
+
+def encode_name(payload: bytes) -> bytes:
+    """The line that names an event by the type that its JSON begins with: `{"type":"<name>"`."""
+    return b"event: " + payload[_NAME_AT : payload.index(b'"', _NAME_AT)] + b"\n"
+
+
+def encode_named(payload: bytes) -> bytes:
+    """Frame one payload as `encode_data` does, behind its name."""
+    return encode_name(payload) + b"data: " + payload + b"\n\n"
 
 
 def encode_event(event: Event) -> bytes:

@@ -9,6 +9,12 @@ class PromptTokensDetails(Struct, frozen=True, kw_only=True):
     cached_tokens: int
 
 
+class CompletionTokensDetails(Struct, frozen=True, kw_only=True):
+    """How many of the tokens written were reasoning."""
+
+    reasoning_tokens: int
+
+
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens read and written for a request, all prompts and choices taken together."""
 
@@ -16,3 +22,4 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails | UnsetType = UNSET
+    completion_tokens_details: CompletionTokensDetails | UnsetType = UNSET

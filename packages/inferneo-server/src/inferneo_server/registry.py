@@ -3,16 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Literal
 
-from inferneo_core.errors import EngineUnavailable, ModelNotFound
+from inferneo_core.errors import EngineUnavailable, InvalidRequest, ModelNotFound
 from inferneo_core.models import Model
-from inferneo_server.engines.base import Engine, EngineStartError
+from inferneo_server.engines.base import Engine, EngineStartError, Task
 
 State = Literal["loading", "ready", "restarting", "stopped"]
 
 MAX_RESTART_PAUSE_SECONDS = 30.0
+
+_CANNOT: dict[Task, str] = {
+    "generate": "writes no answers; it embeds or scores texts",
+    "embed": "gives no embeddings",
+    "score": "scores no texts",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +45,11 @@ class Registry:
         return self._engine.running if self._engine else 0
 
     @property
+    def tasks(self) -> Set[Task]:
+        """What the model can do; nothing before it has been loaded."""
+        return self._engine.tasks if self._engine else frozenset()
+
+    @property
     def models(self) -> list[Model]:
         """The models that can be asked for now."""
         return [self._model] if self._model else []
@@ -53,17 +64,24 @@ class Registry:
             raise ModelNotFound(name, [self.name])
         return self._model
 
-    def engine(self, name: str | None) -> Engine:
-        """The engine of the model; no name means the only model.
+    def engine(self, name: str | None, task: Task | None = None) -> Engine:
+        """The engine of the model, for a task; no name means the only model.
 
         Raises:
             ModelNotFound: no model has that name.
             EngineUnavailable: it is loading or restarting.
+            InvalidRequest: it cannot do the task.
         """
         if name is not None and name != self.name:
             raise ModelNotFound(name, [self.name])
         if self.state != "ready" or self._engine is None:
             raise EngineUnavailable(f"Engine not initialized: the model is {self.state}")
+        if task is not None and task not in self._engine.tasks:
+            raise InvalidRequest(
+                f"The model '{self.name}' {_CANNOT[task]}",
+                param="model",
+                code="model_not_supported",
+            )
         return self._engine
 
     async def run(self) -> None:

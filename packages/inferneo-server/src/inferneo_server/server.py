@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from types import FrameType
 from typing import Any
 
@@ -15,6 +15,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from inferneo_server.app import make_app, make_service
+from inferneo_server.engines.base import Task
 from inferneo_server.identity import is_loopback
 from inferneo_server.metrics import TASKS
 from inferneo_server.service import Service
@@ -173,7 +174,9 @@ async def _tell_progress(settings: Settings, server: DrainingServer, service: Se
             logger.info("Loading %s: %.0f s", settings.model, loop.time() - started)
     finally:
         ready.cancel()
-    print(_banner(settings, _url(server), loop.time() - started), file=sys.stderr, flush=True)
+    route, body = _example(service.registry.tasks)
+    banner = _banner(settings, _url(server), loop.time() - started, route, body)
+    print(banner, file=sys.stderr, flush=True)
 
 
 def _url(server: uvicorn.Server) -> str:
@@ -182,15 +185,27 @@ def _url(server: uvicorn.Server) -> str:
     return f"http://{host}:{port}"
 
 
-def _banner(settings: Settings, url: str, seconds: float) -> str:
+def _example(tasks: Set[Task]) -> tuple[str, str]:
+    """A route that the model can serve, and a request to it."""
+    if "generate" in tasks:
+        question = (
+            '{"messages": [{"role": "user", "content": "What is Inferneo?"}], "stream": true}'
+        )
+        return "chat/completions", question
+    if "embed" in tasks:
+        return "embeddings", '{"input": "What is Inferneo?"}'
+    return "rerank", '{"query": "What is Inferneo?", "documents": ["A server", "A cat"]}'
+
+
+def _banner(settings: Settings, url: str, seconds: float, route: str, body: str) -> str:
     key = "" if not settings.keys else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
     return f"""
   Inferneo serves {settings.model_name} at {url}/v1 (loaded in {seconds:.0f} s)
 
   Try it:
-  curl -N {url}/v1/chat/completions \\{key}
+  curl -N {url}/v1/{route} \\{key}
     -H 'Content-Type: application/json' \\
-    -d '{{"messages": [{{"role": "user", "content": "What is Inferneo?"}}], "stream": true}}'
+    -d '{body}'
 
   Playground: {url}/playground    Documentation: {url}/docs    Stop: Ctrl-C
 """

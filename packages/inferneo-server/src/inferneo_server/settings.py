@@ -23,6 +23,9 @@ from pydantic_settings import SettingsError as SourceError
 EMBEDDED_MODEL = "inferneo-tiny"
 ENV_PREFIX = "INFERNEO_"
 
+# It thinks only where the request enables it.
+_EMBEDDED_REASONING_PARSER = "deepseek_v3"
+
 EngineName = Literal["vllm", "torch", "simulated"]
 
 
@@ -46,6 +49,17 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="arguments of the engine, as key=value (repeat it) or as JSON",
     )
+    tool_parser: str | None = Field(
+        None,
+        description="vLLM's parser of tool calls, or `none` (default: by the model's chat "
+        "template, where that is certain)",
+    )
+    reasoning_parser: str | None = Field(
+        None,
+        description="vLLM's parser of reasoning, or `none` (default: the embedded model's own, "
+        "else none)",
+    )
+    strict: bool = Field(False, description="refuse requests with unknown fields")
     api_key: SecretStr | None = Field(None, description="the key that requests must carry")
     api_keys: list[SecretStr] = Field(
         default_factory=list, description="further keys; generations belong to the key they carry"
@@ -76,6 +90,13 @@ class Settings(BaseSettings):
     )
     stream_logs_bytes: int = Field(
         256 * 2**20, ge=1024, description="events that are kept of all streams without a reader"
+    )
+    responses_seconds: float = Field(
+        86_400.0, gt=0, description="how long a response is stored, and may run in the background"
+    )
+    responses_count: int = Field(10_000, ge=0, description="responses that are stored, at most")
+    responses_bytes: int = Field(
+        256 * 2**20, ge=0, description="size of the stored responses, each with its conversation"
     )
     websocket_requests: int = Field(
         64, ge=1, description="requests that may run at once on one WebSocket"
@@ -128,6 +149,13 @@ class Settings(BaseSettings):
             return self.served_model_name
         path = Path(self.model).expanduser()
         return path.resolve().name if path.is_dir() else self.model
+
+    @property
+    def reasoning(self) -> str | None:
+        """vLLM's name of the parser of reasoning; None is none."""
+        if self.reasoning_parser is None and self.model == EMBEDDED_MODEL:
+            return _EMBEDDED_REASONING_PARSER
+        return None if self.reasoning_parser == "none" else self.reasoning_parser
 
     @property
     def model_source(self) -> str:

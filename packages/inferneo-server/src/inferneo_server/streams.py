@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from inferneo_core.codec import encode
 from inferneo_core.errors import Cancelled, Conflict, InvalidRequest, StreamNotFound
-from inferneo_core.sampling import SamplingFields
 from inferneo_server.generation import Generation, Terms
 
 # A client whose connection was cut while the server drains comes back within this time.
@@ -104,7 +103,7 @@ class Streams:
         )
 
     async def begin(
-        self, request: SamplingFields, terms: Terms, make: Callable[[], Awaitable[Generation]]
+        self, request: Struct, terms: Terms, make: Callable[[], Awaitable[Generation]]
     ) -> Reader:
         """Begin a generation, or join the one that has the same idempotency key.
 
@@ -114,7 +113,10 @@ class Streams:
         """
         if terms.idempotency_key is None:
             return self._enter(await make())
-        key, body = (terms.owner, terms.idempotency_key), hashlib.sha256(encode(request)).digest()
+        key = (terms.owner, terms.idempotency_key)
+        # With the kind of request: bodies of two routes may be alike.
+        kind = type(request).__name__.encode()
+        body = hashlib.sha256(kind + encode(request)).digest()
         while (known := self._repeats.get(key)) is not None:
             if known.body != body:
                 raise Conflict(

@@ -1,12 +1,23 @@
 """Receives nothing; hands on the contract of an engine; `tests/contract` runs over each one."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence, Set
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Struct
 
-from inferneo_core.chat import Message, Tool
+from inferneo_core.chat import ChatCompletionRequest
+from inferneo_core.embeddings import Side
+from inferneo_core.logprobs import PromptLogprobs, TokenLogprob
 from inferneo_core.sampling import SamplingFields
+from inferneo_server.engines.parsing import Parsing
+
+Task = Literal["generate", "embed", "score"]
+
+# Numbers of single precision in the machine's order of bytes. Python 3.11 cannot say so.
+if TYPE_CHECKING:
+    Vector = memoryview[float]
+else:
+    Vector = memoryview
 
 
 class Prompt(Struct, frozen=True, kw_only=True):
@@ -14,6 +25,28 @@ class Prompt(Struct, frozen=True, kw_only=True):
 
     token_ids: Sequence[int]
     rendered: Any = None
+
+
+class Cut(Struct, frozen=True, kw_only=True):
+    """How to shorten a text: to so many tokens, special ones included; `side` is what goes."""
+
+    tokens: int
+    side: Side = "right"
+
+
+class PoolingOptions(Struct, frozen=True, kw_only=True):
+    """How to embed or score.
+
+    Attributes:
+        dimensions: how many of the first ones a vector keeps; None keeps all.
+        activation: whether the model's last step (normalising, a sigmoid) is done; None is the
+            model's own way.
+        priority: of what waits, the lower comes first.
+    """
+
+    dimensions: int | None = None
+    activation: bool | None = None
+    priority: int = 0
 
 
 class Delta(Protocol):
@@ -24,6 +57,7 @@ class Delta(Protocol):
         text: new text; empty while a character is incomplete or may begin a stop string.
         token_ids: new tokens.
         finish_reason: `stop` or `length` on the choice's last delta, else None.
+        stop_reason: the stop text or token id that ended the choice, if one did.
     """
 
     @property
@@ -34,6 +68,20 @@ class Delta(Protocol):
     def token_ids(self) -> Sequence[int]: ...
     @property
     def finish_reason(self) -> str | None: ...
+    @property
+    def stop_reason(self) -> int | str | None: ...
+
+
+class DetailedDelta(Struct, frozen=True, kw_only=True):
+    """A delta with the logprobs of its tokens, and, the first of a choice, those of the prompt."""
+
+    index: int
+    text: str
+    token_ids: Sequence[int]
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    logprobs: Sequence[TokenLogprob] | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class DeltaStream(Protocol):
@@ -68,10 +116,14 @@ class Engine(Protocol):
     """Runs one model.
 
     Attributes:
+        tasks: what the model can do: write, give vectors, or score pairs of texts itself.
         max_model_len: the model's context in tokens, prompt and answer together.
-        running: choices that the engine is working on or holds in its queue.
+        running: choices, and inputs to embed or score, that the engine is working on or holds in
+            its queue.
     """
 
+    @property
+    def tasks(self) -> Set[Task]: ...
     @property
     def max_model_len(self) -> int: ...
     @property
@@ -91,11 +143,15 @@ class Engine(Protocol):
 
     async def render_chat(
         self,
-        messages: Sequence[Message],
-        tools: Sequence[Tool] | None,
-        template_kwargs: dict[str, Any] | None,
+        request: ChatCompletionRequest,
+        *,
+        special_tokens: bool = False,
+        any_length: bool = False,
     ) -> Prompt:
-        """Render a conversation by the model's chat template.
+        """Render a conversation by the model's chat template, with the tools that may be called.
+
+        With `special_tokens` the tokenizer adds its own to those that the template writes, with
+        `any_length` it may be longer than the model's context.
 
         Raises:
             InvalidRequest: the template refuses the conversation.
@@ -113,6 +169,65 @@ class Engine(Protocol):
         """
         ...
 
+    async def render_infill(self, prefix: str, suffix: str) -> Prompt:
+        """Render a gap to be filled.
+
+        Raises:
+            InvalidRequest: the model's tokenizer has no tokens for that.
+        """
+        ...
+
+    async def tokenize(
+        self, texts: Sequence[str], *, special_tokens: bool = True, cut: Cut | None = None
+    ) -> list[Sequence[int]]:
+        """The token ids of each text, with the special tokens that the model reads a text with.
+
+        Raises:
+            InvalidRequest: nothing of a text is left after the cut.
+        """
+        ...
+
+    async def render_pair(self, query: str, document: str, *, cut: Cut | None = None) -> Prompt:
+        """Render a pair of texts to be scored.
+
+        Raises:
+            InvalidRequest: the model scores no pairs.
+        """
+        ...
+
+    async def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
+        """The beginning of each text that has so many tokens, special ones not counted."""
+        ...
+
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        """The text of each token by itself."""
+        ...
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """Each token as the vocabulary spells it.
+
+        Raises:
+            InvalidRequest: a token id is not in the vocabulary.
+        """
+        ...
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids.
+
+        Raises:
+            InvalidRequest: a token id is not in the vocabulary.
+        """
+        ...
+
+    def parsing(self, request: ChatCompletionRequest, prompt: Prompt) -> Parsing | None:
+        """How to find tool calls and reasoning in the answer to a request; None where there are
+        none to be found.
+
+        Raises:
+            InvalidRequest: the model cannot call tools as the request wants it to.
+        """
+        ...
+
     async def submit(
         self,
         request_id: str,
@@ -121,13 +236,41 @@ class Engine(Protocol):
         *,
         max_tokens: int,
         streamed: bool,
+        logprobs: int | None = None,
+        parsing: Parsing | None = None,
     ) -> DeltaStream:
         """Hand a prompt to the engine. What is not `streamed` comes as one step at the end.
+
+        With `logprobs`, or where the sampling asks for those of the prompt, the deltas are
+        DetailedDeltas.
 
         Raises:
             InvalidRequest: the engine refuses the parameters.
             Overloaded: the engine's queue is full.
             EngineUnavailable: the engine is dead.
+        """
+        ...
+
+    async def embed(
+        self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
+    ) -> Sequence[Vector]:
+        """Embed prompts: a vector of float32 for each, in their order. Cancelling aborts.
+
+        Raises:
+            InvalidRequest: the engine refuses the options, or a prompt is too long for it.
+            Overloaded: the engine's queue is full.
+            EngineUnavailable: the engine is dead, or died.
+            ServerError: the engine failed on this request.
+        """
+        ...
+
+    async def score(
+        self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
+    ) -> Sequence[float]:
+        """Score rendered pairs, in their order. Cancelling aborts.
+
+        Raises:
+            ApiError: as in `embed`.
         """
         ...
 

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 
-from inferneo_server.engines.base import Delta, DeltaStream
+import msgspec
+
+from inferneo_server.engines.base import Delta, DeltaStream, DetailedDelta
 
 
 async def submit_all(submissions: Iterable[Awaitable[DeltaStream]], choices: int) -> DeltaStream:
@@ -26,13 +28,14 @@ async def submit_all(submissions: Iterable[Awaitable[DeltaStream]], choices: int
 class ShiftedDelta:
     """A delta whose choice is counted over several prompts."""
 
-    __slots__ = ("finish_reason", "index", "text", "token_ids")
+    __slots__ = ("finish_reason", "index", "stop_reason", "text", "token_ids")
 
     def __init__(self, delta: Delta, offset: int) -> None:
         self.index = delta.index + offset
         self.text = delta.text
         self.token_ids = delta.token_ids
         self.finish_reason = delta.finish_reason
+        self.stop_reason = delta.stop_reason
 
 
 class JoinedStream:
@@ -76,7 +79,7 @@ class JoinedStream:
         deltas = task.result()
         if deltas:
             self._ask(number)
-        return [ShiftedDelta(delta, number * self._choices) for delta in deltas]
+        return [_shifted(delta, number * self._choices) for delta in deltas]
 
     async def aclose(self) -> None:
         waiting, self._waiting = list(self._waiting), {}
@@ -84,6 +87,12 @@ class JoinedStream:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         await asyncio.gather(*(stream.aclose() for stream in self._streams))
+
+
+def _shifted(delta: Delta, offset: int) -> Delta:
+    if isinstance(delta, DetailedDelta):
+        return msgspec.structs.replace(delta, index=delta.index + offset)
+    return ShiftedDelta(delta, offset)
 
 
 async def _next(stream: DeltaStream) -> Sequence[Delta]:

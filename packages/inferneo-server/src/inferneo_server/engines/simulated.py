@@ -7,15 +7,16 @@ token each, so that counts are easy to foretell.
 import asyncio
 import contextlib
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence, Set
 
 from msgspec import Struct
 
-from inferneo_core.chat import Message, Tool
+from inferneo_core.chat import ChatCompletionRequest, TextPart
 from inferneo_core.errors import EngineUnavailable, InvalidRequest
 from inferneo_core.sampling import SamplingFields
-from inferneo_server.engines.base import EngineStartError, Prompt
+from inferneo_server.engines.base import Cut, EngineStartError, PoolingOptions, Prompt, Task, Vector
+from inferneo_server.engines.parsing import Parsing
+from inferneo_server.engines.simulated_vectors import agreement, shortened_ids, vector
 
 VOCABULARY = ["a", "stream", "of", "words", "that", "no", "model", "wrote", "only", "counted"]
 VOCABULARY_SIZE = 8192
@@ -29,6 +30,7 @@ class SimulatedDelta(Struct, frozen=True, kw_only=True):
     text: str
     token_ids: list[int]
     finish_reason: str | None = None
+    stop_reason: str | None = None
 
 
 class SimulatedEngine:
@@ -43,6 +45,9 @@ class SimulatedEngine:
         start_error: why `start` fails; it does not, where this is None.
         fail_after_tokens: tokens of a choice after which its request fails; None never does.
         vocabulary: the words that it writes, one after another.
+        tasks: what it says that it can do.
+        vector_size: how many dimensions its vectors have.
+        matryoshka: whether they may be shortened.
 
     Raises:
         ValueError: the vocabulary is empty.
@@ -59,9 +64,15 @@ class SimulatedEngine:
         start_error: str | None = None,
         fail_after_tokens: int | None = None,
         vocabulary: Sequence[str] = VOCABULARY,
+        tasks: Sequence[Task] = ("generate", "embed"),
+        vector_size: int = 384,
+        matryoshka: bool = True,
     ) -> None:
         if isinstance(vocabulary, str) or not vocabulary:
             raise ValueError("'vocabulary' must be a list of words")
+        self.tasks: Set[Task] = frozenset(tasks)
+        self.vector_size = vector_size
+        self.matryoshka = matryoshka
         self.max_model_len = max_model_len
         self.first_token_seconds = first_token_seconds
         self.token_seconds = token_seconds
@@ -72,11 +83,12 @@ class SimulatedEngine:
         self._start_error = start_error
         self._failure: asyncio.Future[str] | None = None
         self._streams: set[SimulatedStream] = set()
+        self._pooled = 0
 
     @property
     def running(self) -> int:
         # A copy: metrics are read by another thread.
-        return sum(stream.unfinished for stream in tuple(self._streams))
+        return self._pooled + sum(stream.unfinished for stream in tuple(self._streams))
 
     async def start(self) -> None:
         await asyncio.sleep(self._start_seconds)
@@ -98,24 +110,55 @@ class SimulatedEngine:
 
     async def render_chat(
         self,
-        messages: Sequence[Message],
-        tools: Sequence[Tool] | None,
-        template_kwargs: dict[str, Any] | None,
+        request: ChatCompletionRequest,
+        *,
+        special_tokens: bool = False,
+        any_length: bool = False,
     ) -> Prompt:
         texts = [
             message.content
             if isinstance(message.content, str)
-            else " ".join(part.text for part in message.content or ())
-            for message in messages
+            else " ".join(part.text for part in message.content or () if isinstance(part, TextPart))
+            for message in request.messages
         ]
         return await self.render_text(" ".join(texts))
 
     async def render_text(self, prompt: str | Sequence[int]) -> Prompt:
         if isinstance(prompt, str):
-            prompt = [zlib.crc32(word.encode()) % VOCABULARY_SIZE for word in prompt.split()] or [0]
-        if not prompt or max(prompt) >= VOCABULARY_SIZE:
-            raise InvalidRequest("The prompt is empty, or not of the vocabulary", param="prompt")
+            prompt = _token_ids(prompt) or [0]
+        if not prompt:
+            raise InvalidRequest("The prompt is empty", param="prompt")
+        _check_vocabulary(prompt, "prompt")
         return Prompt(token_ids=prompt)
+
+    async def tokenize(
+        self, texts: Sequence[str], *, special_tokens: bool = True, cut: Cut | None = None
+    ) -> list[Sequence[int]]:
+        return [shortened_ids(_token_ids(text), cut) for text in texts]
+
+    async def render_pair(self, query: str, document: str, *, cut: Cut | None = None) -> Prompt:
+        first, second = _token_ids(query), shortened_ids(_token_ids(document), cut)
+        return Prompt(token_ids=[*first, *second], rendered=len(first))
+
+    async def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
+        return [" ".join(text.split()[:tokens]) for text in texts]
+
+    async def render_infill(self, prefix: str, suffix: str) -> Prompt:
+        raise InvalidRequest("The simulated engine fills no gaps", param="suffix")
+
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        return [self.detokenize([token_id]) for token_id in token_ids]
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        _check_vocabulary(token_ids, "tokens")
+        return self.token_texts(token_ids)
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        _check_vocabulary(token_ids, "prompt")
+        return " ".join(VOCABULARY[token_id % len(VOCABULARY)] for token_id in token_ids)
+
+    def parsing(self, request: ChatCompletionRequest, prompt: Prompt) -> None:
+        return None
 
     async def submit(
         self,
@@ -125,7 +168,11 @@ class SimulatedEngine:
         *,
         max_tokens: int,
         streamed: bool,
+        logprobs: int | None = None,
+        parsing: Parsing | None = None,
     ) -> "SimulatedStream":
+        if logprobs is not None or sampling.prompt_logprobs is not None:
+            raise InvalidRequest("The simulated engine has no logprobs", param="logprobs")
         if self._failure is None or self._failure.done():
             raise EngineUnavailable("The engine has stopped")
         length = max_tokens if sampling.ignore_eos else min(self.words, max_tokens)
@@ -140,12 +187,53 @@ class SimulatedEngine:
         self._streams.add(stream)
         return stream
 
+    async def embed(
+        self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
+    ) -> Sequence[Vector]:
+        if options.dimensions is not None and not (
+            self.matryoshka and options.dimensions <= self.vector_size
+        ):
+            raise InvalidRequest("The vectors cannot be shortened so", param="dimensions")
+        await self._pool(len(prompts))
+        size = options.dimensions or self.vector_size
+        return [vector(prompt.token_ids, size, self.vector_size) for prompt in prompts]
+
+    async def score(
+        self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
+    ) -> Sequence[float]:
+        await self._pool(len(prompts))
+        return [agreement(prompt.token_ids, prompt.rendered) for prompt in prompts]
+
+    async def _pool(self, prompts: int) -> None:
+        """Take as long over prompts as to the first token of an answer."""
+        if self._failure is None or self._failure.done():
+            raise EngineUnavailable("The engine has stopped")
+        self._pooled += prompts
+        try:
+            if not self.first_token_seconds:
+                # Others get their turn even where no time passes.
+                await asyncio.sleep(0)
+            elif (await asyncio.wait([self._failure], timeout=self.first_token_seconds))[0]:
+                raise EngineUnavailable("The engine has died")
+        finally:
+            self._pooled -= prompts
+
     def forget(self, stream: "SimulatedStream") -> None:
         """A stream has ended."""
         self._streams.discard(stream)
 
     async def aclose(self) -> None:
         self.fail("The engine was closed")
+
+
+def _token_ids(text: str) -> list[int]:
+    """One token for each word."""
+    return [zlib.crc32(word.encode()) % VOCABULARY_SIZE for word in text.split()]
+
+
+def _check_vocabulary(token_ids: Sequence[int], param: str) -> None:
+    if token_ids and max(token_ids) >= VOCABULARY_SIZE:
+        raise InvalidRequest(f"Token id {max(token_ids)} is out of vocabulary", param=param)
 
 
 class SimulatedStream:

@@ -1,55 +1,64 @@
 """Receives token ids and sampling parameters; hands on deltas of vLLM's AsyncLLM.
 
-The only file that imports vllm. Written against 0.32 and 0.33.
+Only this file and its neighbours `vllm_*.py` import vllm. Written against 0.32 and 0.33.
 """
 
 import asyncio
-import contextlib
+import dataclasses
 import functools
 import logging
+import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 from pydantic import ValidationError
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
+from vllm.exceptions import GracefulHTTPError
 from vllm.inputs.engine import tokens_input
 from vllm.platforms import current_platform
 from vllm.renderers import ChatParams
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
-from vllm.v1.engine.output_processor import RequestOutputCollector
 
-from inferneo_core.chat import Message, Tool
-from inferneo_core.errors import (
-    ContextLengthExceeded,
-    EngineUnavailable,
-    InvalidRequest,
-    Overloaded,
-    ServerError,
-)
+from inferneo_core.chat import ChatCompletionRequest, Message, Part, RefusalPart, TextPart
+from inferneo_core.errors import EngineUnavailable, InvalidRequest, Overloaded
 from inferneo_core.sampling import SamplingFields
-from inferneo_server.engines.base import Delta, DeltaStream, EngineStartError, Prompt
+from inferneo_server.engines.base import (
+    Cut,
+    DeltaStream,
+    EngineStartError,
+    PoolingOptions,
+    Prompt,
+    Task,
+    Vector,
+)
 from inferneo_server.engines.joined import submit_all
+from inferneo_server.engines.parsing import Parsing
+from inferneo_server.engines.vllm_errors import check_priority, client_errors, template_errors
+from inferneo_server.engines.vllm_parsing import Reader, VllmParsing, template_kwargs
+from inferneo_server.engines.vllm_pooling import VllmPooling, tasks_of
+from inferneo_server.engines.vllm_sampling import Sampling
+from inferneo_server.engines.vllm_stream import RESTARTING, DetailedStream, VllmStream
+from inferneo_server.engines.vllm_tokens import INLINE_CHARACTERS, Tokens, own_copy
 
-# Up to here it costs less to tokenise in the event loop than to hop to a thread and back.
-INLINE_CHARACTERS = 20_000
+# How known families of models mark what is before a gap, behind it, and where to fill it.
+_INFILL_TOKENS = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+    ("[PREFIX]", "[SUFFIX]", "[MIDDLE]"),
+)
 HEALTH_CHECK_SECONDS = 0.5
 SHUTDOWN_SECONDS = 5.0
 ABANDON_SECONDS = 0.2
 GIB = 1024**3
-RESTARTING = "The engine has died; it is being restarted"
-# What calls a template has names of its own; a template itself would be a program from outside.
-RESERVED_KWARGS = frozenset(
-    {"chat_template", "conversation", "messages", "model_config", "self", "tokenizer"}
-)
 
 logger = logging.getLogger(__name__)
 
@@ -61,17 +70,34 @@ class VllmEngine:
         model: a Hugging Face id or a local path.
         served_name: the name that requests give.
         engine_args: fields of vLLM's AsyncEngineArgs.
+        tool_parser: vLLM's name of the parser of tool calls; `none` leaves them in the text, None
+            guesses by the model's template.
+        reasoning_parser: vLLM's name of the parser of reasoning; None leaves it in the text.
     """
 
-    def __init__(self, model: str, served_name: str, engine_args: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: str,
+        served_name: str,
+        engine_args: dict[str, Any],
+        *,
+        tool_parser: str | None = None,
+        reasoning_parser: str | None = None,
+    ) -> None:
+        self._tool_parser = tool_parser
+        self._reasoning_parser = reasoning_parser
         self._engine_args = {"model": model, "served_model_name": served_name} | engine_args
         # Lives as long as the engine: see lifeline.py.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
         self._loading: asyncio.Future[AsyncLLM] | None = None
         self._llm: AsyncLLM | None = None
         self._others = set(multiprocessing.active_children())
-        self._defaults: dict[str, Any] = {}
+        self._sampling: Sampling | None = None
+        self._reader: Reader | None = None
         self._encode: Callable[..., Encoding] | None = None
+        self._tokens: Tokens | None = None
+        self._pooling: VllmPooling | None = None
+        self.tasks: Set[Task] = frozenset()
 
     @property
     def max_model_len(self) -> int:
@@ -93,8 +119,18 @@ class VllmEngine:
         self._loading = asyncio.get_running_loop().run_in_executor(self._thread, self._load)
         # Shielded: aclose must find what a start that is given up has begun.
         self._llm = llm = await asyncio.shield(self._loading)
-        self._defaults = llm.model_config.get_diff_sampling_param()
-        self._encode = _encoder(llm.get_tokenizer())
+        config, tokenizer = llm.model_config, llm.get_tokenizer()
+        self._sampling = Sampling(config.get_diff_sampling_param(), config.get_vocab_size())
+        own = own_copy(tokenizer)
+        self._encode = own.encode if own else None
+        encoder = config.encoder_config or {}
+        self._tokens = Tokens(tokenizer, own, lower_case=encoder.get("do_lower_case", False))
+        self._pooling = VllmPooling(llm, self._tokens)
+        self.tasks = await tasks_of(llm)
+        try:
+            self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
+        except (TypeError, KeyError, ValueError) as error:
+            raise EngineStartError(_reason(error)) from error
 
     def _load(self) -> AsyncLLM:
         # Spawned processes inherit neither the server's sockets nor its locks.
@@ -114,33 +150,41 @@ class VllmEngine:
 
     async def render_chat(
         self,
-        messages: Sequence[Message],
-        tools: Sequence[Tool] | None,
-        template_kwargs: dict[str, Any] | None,
+        request: ChatCompletionRequest,
+        *,
+        special_tokens: bool = False,
+        any_length: bool = False,
     ) -> Prompt:
-        template_kwargs = template_kwargs or {}
-        for name in sorted(RESERVED_KWARGS & template_kwargs.keys()):
-            raise InvalidRequest(
-                f"'chat_template_kwargs' cannot hold '{name}'", param="chat_template_kwargs"
-            )
-        arguments = {"add_generation_prompt": True} | template_kwargs | {"tokenize": False}
-        if tools:
-            arguments["tools"] = msgspec.to_builtins(tools)
+        goes_on = bool(request.continue_final_message)
+        arguments = {
+            "add_generation_prompt": not goes_on and request.add_generation_prompt is not False,
+            "continue_final_message": goes_on,
+            **template_kwargs(request),
+            "tokenize": False,
+        }
+        if request.tools and request.tool_choice != "none":
+            arguments["tools"] = msgspec.to_builtins(request.tools)
         params = ChatParams(chat_template_kwargs=arguments)
-        conversation = msgspec.to_builtins(messages)
+        conversation = msgspec.to_builtins(request.messages)
         renderer = self._alive.renderer
-        with _client_errors("messages"):
-            if self._encode and _characters(messages) <= INLINE_CHARACTERS:
+        with client_errors("messages"), template_errors(request):
+            if self._encode and _characters(request.messages) <= INLINE_CHARACTERS:
                 _, rendered = renderer.render_messages(conversation, params)
-                return self._tokenized(rendered["prompt"], special=False)
-            _, (prompt,) = await renderer.render_chat_async([conversation], params)
+                return self._tokenized(rendered["prompt"], special=special_tokens)
+            tokenizing = renderer.default_chat_tok_params
+            if special_tokens or any_length:
+                limit = None if any_length else tokenizing.max_total_tokens
+                tokenizing = dataclasses.replace(
+                    tokenizing, add_special_tokens=special_tokens, max_total_tokens=limit
+                )
+            _, (prompt,) = await renderer.render_chat_async([conversation], params, tokenizing)
         return Prompt(token_ids=prompt["prompt_token_ids"], rendered=prompt)
 
     async def render_text(self, prompt: str | Sequence[int]) -> Prompt:
         if not prompt:
             raise InvalidRequest("The prompt is empty", param="prompt")
         renderer = self._alive.renderer
-        with _client_errors("prompt"):
+        with client_errors("prompt"):
             if not isinstance(prompt, str):
                 renderer.validate_token_ids(prompt)
                 return Prompt(token_ids=prompt, rendered=tokens_input(list(prompt)))
@@ -155,6 +199,54 @@ class VllmEngine:
         token_ids = self._encode(text, add_special_tokens=special).ids
         return Prompt(token_ids=token_ids, rendered=tokens_input(token_ids))
 
+    async def render_infill(self, prefix: str, suffix: str) -> Prompt:
+        tokens = next((each for each in _INFILL_TOKENS if self._known(each)), None)
+        if tokens is None:
+            raise InvalidRequest(
+                "The model's tokenizer has no tokens to fill a gap with", param="suffix"
+            )
+        before, between, after = tokens
+        return await self.render_text(f"{before}{prefix}{between}{suffix}{after}")
+
+    def _known(self, tokens: Sequence[str]) -> bool:
+        vocabulary = self._alive.get_tokenizer().get_vocab()
+        return all(token in vocabulary for token in tokens)
+
+    async def tokenize(
+        self, texts: Sequence[str], *, special_tokens: bool = True, cut: Cut | None = None
+    ) -> list[Sequence[int]]:
+        assert self._tokens is not None
+        return await self._tokens.tokenize(texts, special=special_tokens, cut=cut)
+
+    async def render_pair(self, query: str, document: str, *, cut: Cut | None = None) -> Prompt:
+        assert self._pooling is not None
+        return await self._pooling.render_pair(query, document, cut)
+
+    async def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
+        assert self._tokens is not None
+        return await self._tokens.shortened(texts, tokens)
+
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        tokenizer = self._alive.get_tokenizer()
+        return [tokenizer.decode([token_id]) for token_id in token_ids]
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        assert self._tokens is not None
+        with client_errors("tokens"):
+            self._alive.renderer.validate_token_ids(token_ids)
+        return self._tokens.pieces(token_ids)
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        with client_errors("prompt"):
+            self._alive.renderer.validate_token_ids(token_ids)
+        text: str = self._alive.get_tokenizer().decode(list(token_ids))
+        return text
+
+    def parsing(self, request: ChatCompletionRequest, prompt: Prompt) -> Parsing | None:
+        assert self._reader is not None
+        with client_errors("tools"):
+            return self._reader.parsing(request, prompt)
+
     async def submit(
         self,
         request_id: str,
@@ -163,55 +255,67 @@ class VllmEngine:
         *,
         max_tokens: int,
         streamed: bool,
+        logprobs: int | None = None,
+        parsing: Parsing | None = None,
     ) -> DeltaStream:
+        assert self._sampling is not None
+        grammar = _grammar_field(sampling)
         choices = sampling.n or 1
-        if choices > 1 and sampling.temperature == 0:
-            # OpenAI gives n equal choices here, vLLM refuses: ask n times for one.
-            one = msgspec.structs.replace(sampling, n=1)
+        # OpenAI gives n equal choices here, vLLM refuses: ask n times for one.
+        equal = choices > 1 and sampling.temperature == 0
+        with client_errors(grammar):
+            params = self._sampling.params(
+                sampling,
+                choices=1 if equal else choices,
+                max_tokens=max_tokens,
+                streamed=streamed,
+                logprobs=logprobs,
+            )
+            if isinstance(parsing, VllmParsing):
+                parsing.adjust(params)
+        priority = sampling.priority or 0
+        check_priority(priority, self._alive.vllm_config)
+        if equal:
             submissions = (
-                self._submit(
-                    f"{request_id}-{number}", prompt, one, max_tokens=max_tokens, streamed=streamed
-                )
+                self._submit(f"{request_id}-{number}", prompt, params.clone(), priority, grammar)
                 for number in range(choices)
             )
             return await submit_all(submissions, 1)
-        return await self._submit(
-            request_id, prompt, sampling, max_tokens=max_tokens, streamed=streamed
-        )
+        return await self._submit(request_id, prompt, params, priority, grammar)
 
     async def _submit(
         self,
         request_id: str,
         prompt: Prompt,
-        sampling: SamplingFields,
-        *,
-        max_tokens: int,
-        streamed: bool,
-    ) -> "VllmStream":
+        params: SamplingParams,
+        priority: int,
+        grammar: str | None,
+    ) -> VllmStream:
         llm = self._alive
         try:
-            with _client_errors(None):
-                params = self._sampling_params(sampling, max_tokens=max_tokens, streamed=streamed)
-                collector = await llm.add_request(request_id, prompt.rendered, params)
+            with client_errors(grammar):
+                collector = await llm.add_request(
+                    request_id, prompt.rendered, params, priority=priority
+                )
         except GracefulHTTPError as error:
             raise Overloaded(str(error)) from error
         except EngineDeadError as error:
             raise EngineUnavailable(RESTARTING) from error
-        return VllmStream(llm, collector)
+        if params.logprobs is not None or params.prompt_logprobs is not None:
+            return DetailedStream(llm, collector, grammar, params.logprobs or 0)
+        return VllmStream(llm, collector, grammar)
 
-    def _sampling_params(
-        self, sampling: SamplingFields, *, max_tokens: int, streamed: bool
-    ) -> SamplingParams:
-        given = {
-            name: value
-            for name in _SAMPLING_NAMES
-            if (value := getattr(sampling, name)) is not None
-        }
-        return SamplingParams(
-            **self._defaults | given | {"max_tokens": max_tokens},
-            output_kind=RequestOutputKind.DELTA if streamed else RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,
-        )
+    async def embed(
+        self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
+    ) -> Sequence[Vector]:
+        assert self._pooling is not None
+        return await self._pooling.embed(request_id, prompts, options)
+
+    async def score(
+        self, request_id: str, prompts: Sequence[Prompt], options: PoolingOptions
+    ) -> Sequence[float]:
+        assert self._pooling is not None
+        return await self._pooling.score(request_id, prompts, options)
 
     async def aclose(self) -> None:
         loading, self._loading, self._llm = self._loading, None, None
@@ -233,94 +337,12 @@ class VllmEngine:
             logger.exception("vLLM did not shut down cleanly")
 
 
-class Arrival:
-    """Wakes the one task that reads a collector: of asyncio.Event what vLLM uses of it, at half the
-    cost, which each token pays."""
-
-    __slots__ = ("_loop", "_waiter")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
-
-    def set(self) -> None:
-        """Something has arrived."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def clear(self) -> None:
-        """It has been taken; the collector itself tells whether there is more."""
-
-    def wait(self) -> asyncio.Future[None]:
-        """Wait for the next arrival."""
-        self._waiter = self._loop.create_future()
-        return self._waiter
-
-
-class VllmStream:
-    """The deltas of one request to vLLM."""
-
-    def __init__(self, llm: AsyncLLM, collector: RequestOutputCollector) -> None:
-        self._llm = llm
-        self._collector = collector
-        self._finished = False
-        self._arrival = collector.ready = Arrival()
-        self.cached_tokens = 0
-
-    def __aiter__(self) -> "VllmStream":
-        return self
-
-    async def __anext__(self) -> Sequence[Delta]:
-        if self._finished:
-            raise StopAsyncIteration
-        try:
-            # Two steps come as one where the reader was slow: vLLM joins them.
-            while (output := self._collector.get_nowait()) is None:
-                await self._arrival.wait()
-        except EngineDeadError as error:
-            self._finished = True
-            raise EngineUnavailable(RESTARTING) from error
-        except Exception as error:
-            logger.exception("vLLM failed on a request")
-            raise ServerError("The engine failed on this request") from error
-        self._finished = output.finished
-        self.cached_tokens = output.num_cached_tokens or 0
-        deltas: Sequence[Delta] = output.outputs
-        return deltas
-
-    async def aclose(self) -> None:
-        if not self._finished:
-            self._finished = True
-            # Internal: our request id is the client's business, vLLM's own one is unique.
-            await self._llm.abort(self._collector.request_id, internal=True)
-        self._collector.close()
-
-
-_SAMPLING_NAMES = tuple(
-    name
-    for name in SamplingFields.__struct_fields__
-    if name in SamplingParams.__struct_fields__ and name != "max_tokens"
-)
-
-
 def _reason(error: Exception) -> str:
     """Why vLLM does not start, in one line; its configuration fails by pydantic, at length."""
     text = str(error)
     if isinstance(error, ValidationError):
         text = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
     return " ".join(text.split())
-
-
-def _encoder(tokenizer: Any) -> Callable[..., Encoding] | None:
-    """The tokenizer behind a fast Hugging Face tokenizer, for the event loop's own use; or None."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if not isinstance(backend, Tokenizer):
-        return None
-    # A copy: vLLM's threads change the settings of theirs while they use it.
-    own: Tokenizer = Tokenizer.from_str(backend.to_str())
-    own.no_truncation()
-    own.no_padding()
-    return own.encode
 
 
 def _platform_defaults() -> dict[str, Any]:
@@ -334,24 +356,23 @@ def _platform_defaults() -> dict[str, Any]:
     return {"kv_cache_memory_bytes": cache, "enforce_eager": True}
 
 
-@contextlib.contextmanager
-def _client_errors(param: str | None) -> Iterator[None]:
-    """Raise what vLLM finds wrong with a request as our own errors."""
-    try:
-        yield
-    except VLLMValidationError as error:
-        message = str(error.args[0])
-        if error.parameter in ("input_text", "input_tokens"):
-            raise ContextLengthExceeded(message, param=param) from error
-        raise InvalidRequest(message, param=error.parameter or param) from error
-    except (VLLMClientError, ValueError) as error:
-        raise InvalidRequest(str(error), param=param) from error
+def _grammar_field(sampling: SamplingFields) -> str | None:
+    if sampling.structured_outputs is not None:
+        return "structured_outputs"
+    return None if sampling.response_format is None else "response_format"
 
 
-def _characters(messages: Sequence[Message]) -> int:
+def _characters(messages: Sequence[Message]) -> float:
+    """How long a conversation is; infinitely so with pictures and sound, which need a thread."""
     return sum(
         len(message.content)
         if isinstance(message.content, str)
-        else sum(len(part.text) for part in message.content or ())
+        else sum(map(_part_characters, message.content or ()))
         for message in messages
     )
+
+
+def _part_characters(part: Part) -> float:
+    if isinstance(part, TextPart):
+        return len(part.text)
+    return len(part.refusal) if isinstance(part, RefusalPart) else math.inf

@@ -6,8 +6,13 @@ from typing import Any, TypeVar
 
 from litestar.types import Receive, Scope, Send
 
-from inferneo_core.codec import encode
-from inferneo_core.sse import DONE, KEEP_ALIVE, encode_data, encode_numbered
+from inferneo_core.sse import (
+    KEEP_ALIVE,
+    encode_data,
+    encode_name,
+    encode_named,
+    encode_numbered,
+)
 from inferneo_server.streams import Reader
 from inferneo_server.telemetry import RAW_SEND
 from inferneo_server.transports.errors import to_api_error
@@ -21,7 +26,6 @@ _SSE_HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
-_END = encode_data(DONE)
 
 
 class ClientDisconnected(Exception):
@@ -29,21 +33,27 @@ class ClientDisconnected(Exception):
 
 
 class JsonAnswer:
-    """An ASGI application that answers with a generation in one piece."""
+    """An ASGI application that answers with a generation in one piece.
 
-    def __init__(self, reader: Reader) -> None:
+    Args:
+        reader: read to its end, or left when the client hangs up.
+        ignored: names of unknown fields of the request.
+    """
+
+    def __init__(self, reader: Reader, *, ignored: str = "") -> None:
         self._reader = reader
+        self._ignored = ignored
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reader = self._reader
         try:
-            body = await _while_connected(reader.answer(), receive)
+            body = await while_connected(reader.answer(), receive)
         except ClientDisconnected:
             return
         finally:
             await reader.aclose()
         length = (b"content-length", str(len(body)).encode())
-        headers = [*_JSON_HEADERS, length, *_stream_headers(reader)]
+        headers = [*_JSON_HEADERS, length, *_stream_headers(reader, self._ignored)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -55,18 +65,25 @@ class EventStream:
         reader: read to its end, or left when the client hangs up.
         keep_alive_seconds: silence after which a comment is sent.
         retry_ms: when a browser's EventSource is to come back after a cut; None says nothing.
+        ignored: names of unknown fields of the request.
     """
 
     def __init__(
-        self, reader: Reader, keep_alive_seconds: float, *, retry_ms: int | None = None
+        self,
+        reader: Reader,
+        keep_alive_seconds: float,
+        *,
+        retry_ms: int | None = None,
+        ignored: str = "",
     ) -> None:
         self._reader = reader
         self._keep_alive_seconds = keep_alive_seconds
         self._retry_ms = retry_ms
+        self._ignored = ignored
         self._silent = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*_SSE_HEADERS, *_stream_headers(self._reader)]
+        headers = [*_SSE_HEADERS, *_stream_headers(self._reader, self._ignored)]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             # The wrappers of `send` look at an answer's head alone; each token would pass them all.
@@ -77,7 +94,7 @@ class EventStream:
                     await _send_body(send, KEEP_ALIVE)
                 self._silent = True
 
-            await _while_connected(
+            await while_connected(
                 self._send_events(send),
                 receive,
                 tick=keep_alive,
@@ -90,7 +107,9 @@ class EventStream:
 
     async def _send_events(self, send: Send) -> None:
         reader = self._reader
+        form = reader.generation.form
         numbered = reader.generation.terms.resume_for > 0
+        encode_one = encode_named if form.named else encode_data
         error: Exception | None
         try:
             if self._retry_ms is not None:
@@ -99,26 +118,31 @@ class EventStream:
                 # Before the write and not after it: a write that waits for a slow reader is no
                 # silence.
                 self._silent = False
-                body = b"".join(self._frames(events) if numbered else map(encode_data, events))
+                body = b"".join(self._frames(events) if numbered else map(encode_one, events))
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             error = reader.generation.error
         except Exception as unforeseen:
             error = unforeseen
-        # The status has been sent: an error is the stream's last event, and no [DONE] follows.
-        last = DONE if error is None else encode(to_api_error(error).body())
-        body = self._frame(last, reader.position) if numbered else encode_data(last)
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        # The status has been sent: an error is the stream's last event.
+        last = form.end(None if error is None else to_api_error(error))
+        if last:
+            last = self._frame(last, reader.position) if numbered else encode_one(last)
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
     def _frames(self, events: list[bytes]) -> Iterator[bytes]:
         first = self._reader.position - len(events)
         return (self._frame(event, first + at) for at, event in enumerate(events))
 
     def _frame(self, payload: bytes, number: int) -> bytes:
-        return encode_numbered(self._reader.generation.id.encode(), number, payload)
+        generation = self._reader.generation
+        frame = encode_numbered(generation.id.encode(), number, payload)
+        return encode_name(payload) + frame if generation.form.named else frame
 
 
-def _stream_headers(reader: Reader) -> list[tuple[bytes, bytes]]:
+def _stream_headers(reader: Reader, ignored: str) -> list[tuple[bytes, bytes]]:
     headers = [(b"inferneo-replayed", b"true")] if reader.joined else []
+    if ignored:
+        headers.append((b"inferneo-ignored", ignored.encode()))
     if reader.generation.terms.resume_for:
         headers.append((b"inferneo-stream", f"/v1/streams/{reader.generation.id}".encode()))
     return headers
@@ -128,7 +152,7 @@ async def _send_body(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def _while_connected(
+async def while_connected(
     work: Coroutine[Any, Any, T],
     receive: Receive,
     *,

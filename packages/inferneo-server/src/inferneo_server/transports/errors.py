@@ -10,11 +10,42 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
+from litestar.openapi.datastructures import ResponseSpec
+from msgspec import Struct
 
 from inferneo_core.codec import encode
-from inferneo_core.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, ServerError
+from inferneo_core.errors import (
+    ApiError,
+    ErrorBody,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    ServerError,
+)
+from inferneo_core.messages import error_body
+
+_MESSAGES = "/v1/messages"
 
 logger = logging.getLogger(__name__)
+
+_DESCRIPTIONS = {
+    400: "The request does not fit",
+    401: "The key is missing or wrong",
+    404: "There is no such model, stream or response",
+    409: "The idempotency key belongs to another request",
+    410: "What follows the given event is no longer kept",
+    413: "The body is too large",
+    503: "The engine is loading, restarting or overloaded",
+    504: "The time that the request allowed is over",
+}
+
+
+def error_responses(*statuses: int, body: type[Struct] = ErrorBody) -> dict[int, ResponseSpec]:
+    """What the documentation of a route says of its errors."""
+    return {
+        status: ResponseSpec(body, description=_DESCRIPTIONS[status], generate_examples=False)
+        for status in statuses
+    }
 
 
 def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError:
@@ -23,7 +54,7 @@ def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError
         case ApiError():
             return error
         case MethodNotAllowedException():
-            return MethodNotAllowed(f"{path} does not take {method}", headers=error.headers)
+            return MethodNotAllowed(f"{path} does not take {method}", headers=_allow(error))
         case NotFoundException():
             return NotFound(f"There is nothing at {path}")
         case ValidationException():
@@ -34,11 +65,20 @@ def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError
     return ServerError("The server failed on this request")
 
 
+def _allow(error: HTTPException) -> dict[str, str]:
+    """The methods that a path takes; to Litestar a WebSocket is one of them."""
+    methods = (error.headers or {}).get("allow", "").split(", ")
+    return {"allow": ", ".join(method for method in methods if method != "websocket")}
+
+
 def error_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The exception map of the application: one entry for everything."""
-    told = to_api_error(error, request.method, request.url.path)
+    path = request.url.path
+    told = to_api_error(error, request.method, path)
+    # Its own clients read no other form.
+    body = encode(error_body(told) if path.startswith(_MESSAGES) else told.body())
     return Response(
-        encode(told.body()),
+        body,
         status_code=told.status,
         media_type="application/json",
         headers=told.headers,

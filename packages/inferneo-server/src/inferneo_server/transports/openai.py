@@ -6,30 +6,21 @@ from litestar.types import ASGIApp
 
 from inferneo_core.chat import ChatCompletion, ChatCompletionRequest
 from inferneo_core.completions import Completion, CompletionRequest
-from inferneo_core.errors import ErrorBody
 from inferneo_core.models import Model, ModelList
 from inferneo_server.transports.answers import EventStream, JsonAnswer
+from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
-_ERRORS = {
-    status: ResponseSpec(ErrorBody, description=description, generate_examples=False)
-    for status, description in {
-        400: "The request does not fit",
-        401: "The key is missing or wrong",
-        404: "No such model",
-        413: "The body is too large",
-        503: "The engine is loading, restarting or overloaded",
-    }.items()
-}
+_ERRORS = error_responses(400, 401, 404, 409, 413, 503, 504)
 
 
-@get("/models", responses={401: _ERRORS[401]})
+@get("/models", responses=error_responses(401))
 async def list_models(request: ApiRequest) -> ModelList:
     """List the models that are served."""
     return ModelList(data=request.service.registry.models)
 
 
-@get("/models/{model_id:path}", responses={401: _ERRORS[401], 404: _ERRORS[404]})
+@get("/models/{model_id:path}", responses=error_responses(401, 404))
 async def get_model(request: ApiRequest, model_id: str) -> Model:
     """Describe one model; ids may hold slashes."""
     return request.service.registry.model(model_id.removeprefix("/"))
@@ -56,8 +47,8 @@ async def create_completion(request: ApiRequest, data: CompletionRequest) -> ASG
 async def _answer(request: ApiRequest, data: ChatCompletionRequest | CompletionRequest) -> ASGIApp:
     reader = await request.service.begin(data, request.terms)
     if data.stream:
-        return EventStream(reader, request.settings.keep_alive_seconds)
-    return JsonAnswer(reader)
+        return EventStream(reader, request.settings.keep_alive_seconds, ignored=request.ignored)
+    return JsonAnswer(reader, ignored=request.ignored)
 
 
 router = Router(

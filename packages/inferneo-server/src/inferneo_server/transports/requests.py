@@ -11,13 +11,15 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.types import Empty
 
-from inferneo_core.codec import decode_request
+from inferneo_core.codec import decode_known
 from inferneo_core.errors import InvalidRequest
 from inferneo_server.generation import Terms
 from inferneo_server.identity import owner_of
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 
+MAX_NAMED = 20
+_FIELD_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -77,7 +79,16 @@ class ApiRequest(Request[None, None, State]):
             InvalidRequest: it does not fit.
         """
         field = self.route_handler.parsed_data_field
-        return decode_request(await self.body(), _decoder(field.annotation if field else Any))
+        decoder = _decoder(field.annotation if field else Any)
+        data, ignored = decode_known(await self.body(), decoder)
+        if ignored:
+            self.state.ignored = refuse_or_name(ignored, self.settings)
+        return data
+
+    @property
+    def ignored(self) -> str:
+        """Names of the body's fields that are not known, which its answer tells."""
+        return str(self.state.get("ignored", ""))
 
     async def body(self) -> bytes:
         """Read the body, up to the size that the settings allow.
@@ -110,6 +121,18 @@ class ApiRequest(Request[None, None, State]):
         if not size:
             raise InvalidRequest("The request has no body", code="invalid_json")
         return b"".join(parts)
+
+
+def refuse_or_name(ignored: list[str], settings: Settings) -> str:
+    """The names of unknown fields, as a header carries them.
+
+    Raises:
+        InvalidRequest: the settings are strict.
+    """
+    if settings.strict:
+        raise InvalidRequest(f"Unknown field '{ignored[0]}'", param=ignored[0])
+    sound = [name if _FIELD_NAME.fullmatch(name) else "?" for name in ignored]
+    return ", ".join(sound[:MAX_NAMED])
 
 
 def make_terms(

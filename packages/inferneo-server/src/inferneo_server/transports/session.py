@@ -9,7 +9,7 @@ import msgspec
 from litestar.types import Receive
 
 from inferneo_core.chat import ChatCompletionRequest
-from inferneo_core.codec import decode_request, encode
+from inferneo_core.codec import decode_known, encode
 from inferneo_core.completions import CompletionRequest
 from inferneo_core.errors import (
     ApiError,
@@ -34,23 +34,24 @@ from inferneo_core.frames import (
     decode_frame,
     frame_request_id,
 )
-from inferneo_server.answers import AnswerForm
+from inferneo_server.answers.base import AnswerForm
 from inferneo_server.identity import Keys
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.streams import Reader
 from inferneo_server.transports.errors import to_api_error
-from inferneo_server.transports.requests import make_terms
+from inferneo_server.transports.requests import make_terms, refuse_or_name
 
 CLOSE_NORMAL = 1000
 CLOSE_UNSUPPORTED = 1003
+_CALL_FIELDS = frozenset(Call.__struct_fields__)
 
 
 class Disconnected(Exception):
     """The socket is closed."""
 
 
-class _Request:
+class Running:
     """A request of the socket that runs, and its reader once it has begun."""
 
     def __init__(self, request_id: RequestId | None) -> None:
@@ -91,7 +92,7 @@ class Session:
         self._decoder = decoder
         self._form = form
         self._owner = ""
-        self._requests: dict[object, _Request] = {}
+        self._requests: dict[object, Running] = {}
 
     async def authenticate(self, keys: Keys) -> str:
         """Wait for the first frame, which must hold credentials, and say whose they are.
@@ -166,14 +167,18 @@ class Session:
                 case Resume():
                     self._start(frame.request_id, self._resume, frame)
                 case Call():
-                    request = decode_request(data, self._decoder)
+                    request, unknown = decode_known(data, self._decoder)
+                    if ignored := [name for name in unknown if name not in _CALL_FIELDS]:
+                        refuse_or_name(ignored, self._settings)
                     self._start(frame.request_id, self._answer, frame, request)
         except InvalidRequest as error:
             await self._fail(frame_request_id(data), error)
         except (Conflict, RequestNotFound, TooManyRequests) as error:
             await self._fail(frame.request_id, error)
 
-    def _start(self, request_id: RequestId | None, work: Any, *arguments: Any) -> None:
+    def _start(
+        self, request_id: RequestId | None, work: Any, *arguments: Any
+    ) -> asyncio.Task[None]:
         """Run a request in a task of its own.
 
         Raises:
@@ -183,7 +188,7 @@ class Session:
         limit = self._settings.websocket_requests
         if len(self._requests) >= limit:
             raise TooManyRequests(f"{limit} requests run on this socket, which is all that may")
-        running = _Request(request_id)
+        running = Running(request_id)
         key: object = running if request_id is None else request_id
         if key in self._requests:
             raise Conflict(
@@ -193,8 +198,9 @@ class Session:
         self._requests[key] = running
         running.task = asyncio.create_task(self._run(running, lambda: work(running, *arguments)))
         running.task.add_done_callback(lambda _: self._requests.pop(key, None))
+        return running.task
 
-    async def _run(self, running: _Request, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, running: Running, work: Callable[[], Awaitable[None]]) -> None:
         """See one request to its end, whatever that is."""
         running.working = True
         try:
@@ -219,7 +225,7 @@ class Session:
                 await running.reader.aclose()
 
     async def _answer(
-        self, running: _Request, call: Call, request: ChatCompletionRequest | CompletionRequest
+        self, running: Running, call: Call, request: ChatCompletionRequest | CompletionRequest
     ) -> None:
         terms = make_terms(
             self._owner,
@@ -231,17 +237,17 @@ class Session:
         running.reader = await self._service.begin(request, terms)
         await (self._stream(running) if request.stream else self._whole(running))
 
-    async def _resume(self, running: _Request, frame: Resume) -> None:
+    async def _resume(self, running: Running, frame: Resume) -> None:
         streams = self._service.streams
         running.reader = streams.resume(frame.id, self._owner, frame.after)
         await (self._stream(running) if frame.stream else self._whole(running))
 
-    async def _whole(self, running: _Request) -> None:
+    async def _whole(self, running: Running) -> None:
         assert running.reader is not None
         answer = await running.reader.answer()
         await self._send(running.head + answer[1:])
 
-    async def _stream(self, running: _Request) -> None:
+    async def _stream(self, running: Running) -> None:
         reader = running.reader
         assert reader is not None
         generation, head = reader.generation, running.head
@@ -258,7 +264,7 @@ class Session:
             raise generation.error
         await self._done(running)
 
-    async def _done(self, running: _Request) -> None:
+    async def _done(self, running: Running) -> None:
         generation = running.reader.generation if running.reader else None
         request_id = msgspec.UNSET if running.request_id is None else running.request_id
         if generation is None:
@@ -288,7 +294,7 @@ class Session:
         elif running.task is not None and running.working:
             running.task.cancel()
 
-    def _find(self, frame: Cancel) -> _Request:
+    def _find(self, frame: Cancel) -> Running:
         if frame.request_id is not None and frame.request_id in self._requests:
             return self._requests[frame.request_id]
         for running in self._requests.values():

@@ -3,28 +3,21 @@
 from typing import Annotated
 
 from litestar import Router, delete, get
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 from msgspec import Struct
 
-from inferneo_core.errors import ErrorBody, InvalidRequest
+from inferneo_core.errors import InvalidRequest
 from inferneo_server.identity import owner_of
 from inferneo_server.transports.answers import EventStream, JsonAnswer
+from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
 # A browser's EventSource comes back after a cut as soon as is polite.
 RETRY_MS = 500
 
-_RESPONSES = {
-    status: ResponseSpec(ErrorBody, description=description, generate_examples=False)
-    for status, description in {
-        401: "The key is missing or wrong",
-        404: "There is no such stream",
-        410: "What follows the given event is no longer kept",
-    }.items()
-}
+_ERRORS = error_responses(400, 401, 404, 410)
 
 
 class CancelledStream(Struct, frozen=True, kw_only=True):
@@ -34,7 +27,7 @@ class CancelledStream(Struct, frozen=True, kw_only=True):
     object: str = "stream.cancelled"
 
 
-@get("/{stream_id:str}", responses=_RESPONSES)
+@get("/{stream_id:str}", responses=_ERRORS)
 async def read_stream(
     request: ApiRequest,
     stream_id: str,
@@ -58,7 +51,7 @@ async def read_stream(
     return EventStream(reader, request.settings.keep_alive_seconds, retry_ms=RETRY_MS)
 
 
-@delete("/{stream_id:str}", status_code=200, responses=_RESPONSES)
+@delete("/{stream_id:str}", status_code=200, responses=_ERRORS)
 async def cancel_stream(request: ApiRequest, stream_id: str) -> CancelledStream:
     """End a generation for all its readers."""
     await request.service.streams.cancel(stream_id, owner_of(request.scope))

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from litestar import Router, post
-from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Meta, Struct
 
-from inferneo_core.errors import AuthenticationFailed, ErrorBody
+from inferneo_core.errors import AuthenticationFailed
 from inferneo_server.identity import MAX_TOKEN_SECONDS, Keys, bearer, owner_of
+from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
 
@@ -27,7 +27,7 @@ class Token(Struct, frozen=True, kw_only=True):
 @post(
     "/tokens",
     status_code=200,
-    responses={401: ResponseSpec(ErrorBody, description="The key is missing or wrong")},
+    responses=error_responses(400, 401, 413),
 )
 async def create_token(request: ApiRequest, data: TokenRequest) -> Token:
     """Make a token for one page or socket, so that the key itself need not reach a browser."""

@@ -1,6 +1,8 @@
 """Receives WebSockets; hands each that may come in to a session of its own."""
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,10 +10,12 @@ from litestar import WebSocket, websocket
 
 from inferneo_core.codec import chat_request, completion_request
 from inferneo_core.errors import AuthenticationFailed, RequestError
-from inferneo_server.answers import AnswerForm, ChatForm, TextForm
+from inferneo_server.answers.chat import ChatForm
+from inferneo_server.answers.text import TextForm
 from inferneo_server.identity import Keys, deny_socket, header, is_loopback, owner_of
 from inferneo_server.settings import Settings
 from inferneo_server.telemetry import RAW_SEND
+from inferneo_server.transports.response_session import ResponseSession
 from inferneo_server.transports.session import Disconnected, Session
 
 # A browser that offers subprotocols must be given one: this, beside which its key may stand.
@@ -23,16 +27,23 @@ Socket = WebSocket[Any, Any, Any]
 @websocket("/v1/chat/completions")
 async def chat_socket(socket: Socket) -> None:
     """Answer conversations; see docs/protocol.md."""
-    await _serve(socket, chat_request, ChatForm)
+    await _serve(socket, partial(Session, decoder=chat_request, form=ChatForm))
 
 
 @websocket("/v1/completions")
 async def completion_socket(socket: Socket) -> None:
     """Continue texts; see docs/protocol.md."""
-    await _serve(socket, completion_request, TextForm)
+    await _serve(socket, partial(Session, decoder=completion_request, form=TextForm))
 
 
-async def _serve(socket: Socket, decoder: Any, form: type[AnswerForm]) -> None:
+@websocket("/v1/responses")
+async def response_socket(socket: Socket) -> None:
+    """Answer input items, as OpenAI's clients ask for it over a WebSocket."""
+    responses = socket.app.state.responses
+    await _serve(socket, partial(ResponseSession, responses=responses))
+
+
+async def _serve(socket: Socket, make_session: Callable[..., Session]) -> None:
     scope, state = socket.scope, socket.app.state
     settings: Settings = state.settings
     keys: Keys = state.credentials
@@ -44,7 +55,7 @@ async def _serve(socket: Socket, decoder: Any, form: type[AnswerForm]) -> None:
         await deny_socket(send, error)
         return
     await socket.accept(subprotocols=_subprotocol(scope))
-    session = Session(socket.receive, send, state.service, settings, decoder, form)
+    session = make_session(socket.receive, send, state.service, settings)
     with contextlib.suppress(Disconnected, OSError):
         try:
             owner = owner_of(scope)
@@ -82,4 +93,4 @@ def _subprotocol(scope: Any) -> str | None:
     return offered[0] if offered else None
 
 
-handlers: list[Any] = [chat_socket, completion_socket]
+handlers: list[Any] = [chat_socket, completion_socket, response_socket]

@@ -1,0 +1,250 @@
+"""Receives a call's open answer; hands on the stream that a caller iterates: the async flavour."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+import anyio
+
+from inferneo_client._errors import ConnectionFailed, StreamTruncatedError
+from inferneo_client._reading import Reading, unfinished
+from inferneo_client._transport import AsyncResponse
+from inferneo_client.types.answer import Answer
+from inferneo_client.types.response import ResponseInfo
+from inferneo_core.errors import ApiError
+
+if TYPE_CHECKING:
+    from inferneo_client._async import AsyncInferneo
+
+C = TypeVar("C", bound=Answer)
+T = TypeVar("T")
+W = TypeVar("W")
+
+_CANCEL_SECONDS = 2.0
+_DRAIN_SECONDS = 0.5
+
+
+class AsyncStream(Generic[C, W]):
+    """A streamed answer: iterate it for its chunks.
+
+    It resumes by itself where the server can. Leaving the loop or the `async with` block frees the
+    connection at once, and tells the server to stop; without the block that is done by a task of
+    the client's, as soon as the event loop gets to it.
+
+    Attributes:
+        response: how the answer came: headers, request id, attempts, times.
+    """
+
+    def __init__(
+        self,
+        client: "AsyncInferneo",
+        reading: Reading[C, W],
+        response: AsyncResponse,
+        texts: Callable[[list[C]], list[str]],
+    ) -> None:
+        self._client = client
+        self._reading = reading
+        self._answer = response
+        self._texts = texts
+        self._chunks: _Iteration[C] | None = None
+        self._closed = False
+        self._receiving = False
+        self._spawn = client._spawner()
+
+    @property
+    def response(self) -> ResponseInfo:
+        """How the answer came."""
+        return self._reading.info
+
+    @property
+    def id(self) -> str:
+        """What `client.streams` knows the generation by; empty where it cannot be resumed."""
+        return self._reading.id
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._reading.cancelled
+
+    @property
+    def partial(self) -> W:
+        """The answer as far as it came."""
+        return self._reading.partial()
+
+    def __aiter__(self) -> AsyncIterator[C]:
+        """Give the chunks as they come.
+
+        Raises:
+            StreamInterruptedError: the stream broke and could not be resumed.
+            StreamTruncatedError: it ended without its end.
+            ApiError: the server ended it with an error.
+        """
+        return _Iteration(self, None)
+
+    async def __anext__(self) -> C:
+        self._chunks = self._chunks or _Iteration(self, None)
+        return await self._chunks.__anext__()
+
+    def text_deltas(self) -> AsyncIterator[str]:
+        """Give the new text of the first choice, and nothing else. Raises as iteration does."""
+        return _Iteration(self, self._texts)
+
+    def _each(self, convert: Callable[[list[C]], list[T]]) -> AsyncIterator[T]:
+        return _Iteration(self, convert)
+
+    def _over(self) -> bool:
+        return self._closed or self._reading.whole or self._reading.cancelled
+
+    async def _next(self) -> list[C]:
+        """Wait for the next chunks; none where the stream is over, and closed."""
+        try:
+            chunks = [] if self._over() else await self._receive()
+        except BaseException:
+            await self.aclose()
+            raise
+        if not chunks:
+            await self.aclose()
+        return chunks
+
+    async def _receive(self) -> list[C]:
+        reading = self._reading
+        while not reading.whole:
+            try:
+                patience = reading.patience()
+                self._receiving = True
+                try:
+                    data = await self._answer.receive(patience)
+                finally:
+                    self._receiving = False
+                if data:
+                    if chunks := reading.feed(data):
+                        return chunks
+                else:
+                    reading.ended()
+            except (ConnectionFailed, StreamTruncatedError) as cause:
+                if reading.cancelled:
+                    return []
+                await self._resume(cause)
+            except ApiError:
+                if reading.cancelled:
+                    return []
+                raise
+        return []
+
+    async def _resume(self, cause: ConnectionFailed) -> None:
+        reading = self._reading
+        pause = reading.broke(cause)
+        await self._answer.aclose()
+        await self._client._pause(pause)
+        try:
+            self._answer = await self._client._open(reading.resuming())
+        except ApiError as error:
+            raise reading.interrupted(error) from error
+        reading.resumed(self._answer)
+
+    async def final(self) -> W:
+        """Read to the end and give the whole answer, its tool calls joined.
+
+        Raises:
+            StreamInterruptedError: the stream was closed or cancelled before its end.
+            ApiError: as iteration raises.
+        """
+        while await self._next():
+            pass
+        if not self._reading.whole:
+            raise unfinished(None, self.partial)
+        return self.partial
+
+    async def cancel(self) -> None:
+        """Stop the generation, from any task: the server is told, and iteration ends."""
+        reading = self._reading
+        if reading.whole or reading.cancelled or self._closed:
+            return
+        reading.cancelled = True
+        self._answer.abort()
+        if not self._receiving:
+            await self._finish()
+        await self._tell()
+
+    async def aclose(self) -> None:
+        """Free the connection; where the stream has not ended, the server is told to stop."""
+        if self._closed:
+            return
+        self._closed = True
+        reading = self._reading
+        if reading.whole:
+            await self._drain()
+        await self._finish()
+        if reading.running and not reading.cancelled:
+            await self._tell()
+
+    async def close(self) -> None:
+        """The same as `aclose`."""
+        await self.aclose()
+
+    async def _drain(self) -> None:
+        """Read the body's own end too, so that the connection can be used again."""
+        with contextlib.suppress(ConnectionFailed):
+            while await self._answer.receive(_DRAIN_SECONDS):
+                pass
+
+    async def _finish(self) -> None:
+        self._reading.over()
+        with anyio.CancelScope(shield=True):
+            await self._answer.aclose()
+
+    async def _tell(self) -> None:
+        if self._reading.path:
+            with anyio.move_on_after(_CANCEL_SECONDS, shield=True), contextlib.suppress(ApiError):
+                await self._client._exchange(self._reading.cancelling())
+
+    def _abandon(self) -> None:
+        """Have the stream closed, from where nothing can be awaited."""
+        if not self._closed:
+            self._spawn(self.aclose)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+class _Iteration(AsyncIterator[T]):
+    """What `async for` holds.
+
+    No async generator: whether and when one of those is closed after a `break` is up to the event
+    loop, and on trio it is a warning.
+    """
+
+    def __init__(self, stream: AsyncStream[Any, Any], convert: Any) -> None:
+        self._stream = stream
+        self._convert = convert
+        self._items: Iterator[T] = iter(())
+        # One that was never begun leaves the stream to others.
+        self._over = True
+        self._begun = False
+
+    async def __anext__(self) -> T:
+        for item in self._items:
+            return item
+        if not self._begun:
+            self._begun, self._over = True, False
+        while not self._over:
+            chunks = await self._stream._next()
+            self._over = not chunks
+            self._items = iter(self._convert(chunks) if self._convert else chunks)
+            for item in self._items:
+                return item
+        raise StopAsyncIteration
+
+    def __del__(self) -> None:
+        # No I/O here: the client is asked to do it, in a task of its own.
+        if not self._over:
+            self._stream._abandon()

@@ -1,0 +1,106 @@
+"""Receives the arguments of a call, which are declared here once; hands on its body."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+import msgspec
+from msgspec import Struct
+
+Message = Struct | Mapping[str, Any]
+
+
+class CallParams(TypedDict, total=False):
+    """What every call takes beside its body.
+
+    Attributes:
+        extra_body: fields of the body that are not among the arguments.
+        extra_headers: headers of this call alone.
+        timeout: see `Timeout`; a number bounds the whole call.
+        max_retries: for this call alone.
+        idempotency_key: the same key and body join the same generation; made up where not given.
+    """
+
+    extra_body: Mapping[str, Any] | None
+    extra_headers: Mapping[str, str] | None
+    timeout: Any
+    max_retries: int | None
+    idempotency_key: str | None
+
+
+class SamplingParams(CallParams, total=False):
+    """How to sample, and when to stop. What is left out, or None, is the model's default."""
+
+    model: str | None
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    seed: int | None
+    stop: str | Sequence[str] | None
+    n: int | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    repetition_penalty: float | None
+    logit_bias: Mapping[str, float] | None
+    ignore_eos: bool | None
+    stream_options: Mapping[str, Any] | None
+    user: str | None
+
+
+class ParseParams(SamplingParams, total=False):
+    """What `parse` takes beside the messages; a tool may be a plain function."""
+
+    max_completion_tokens: int | None
+    tools: Sequence[Any] | None
+    tool_choice: Literal["none", "auto", "required"] | Mapping[str, Any] | None
+    parallel_tool_calls: bool | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    reasoning_effort: str | None
+    metadata: Mapping[str, str] | None
+    store: bool | None
+    service_tier: str | None
+    chat_template_kwargs: Mapping[str, Any] | None
+
+
+class ChatParams(ParseParams, total=False):
+    """What `/v1/chat/completions` takes beside the messages; a type is a response format too."""
+
+    response_format: Any
+
+
+class CompletionParams(SamplingParams, total=False):
+    """What `/v1/completions` takes beside the prompt."""
+
+    suffix: str | None
+    echo: bool | None
+    best_of: int | None
+    logprobs: int | None
+
+
+Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+
+CALL_PARAMS = frozenset(CallParams.__annotations__)
+_encode = msgspec.json.Encoder().encode
+
+
+def body_of(known: type, params: Mapping[str, Any], **fields: Any) -> bytes:
+    """The body of a request: `fields`, and those of `params` that belong to it.
+
+    Raises:
+        TypeError: there is no such argument.
+    """
+    body = {name: value for name, value in fields.items() if value is not None}
+    names = known.__annotations__
+    for name, value in params.items():
+        if name not in names:
+            raise TypeError(
+                f"There is no argument {name!r}; what a server takes beyond those there"
+                " are goes into extra_body={...}"
+            )
+        if value is not None and name not in CALL_PARAMS:
+            body[name] = value
+    if extra := params.get("extra_body"):
+        body.update(extra)
+    return _encode(body)

@@ -1,0 +1,1 @@
+"""Receives nothing; hands on what servers answer, in one file per resource."""

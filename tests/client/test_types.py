@@ -1,0 +1,55 @@
+"""What type checkers say of the public surface: mypy checks `typing/shapes.py` in `make check`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [ROOT / "packages" / name / "src" for name in ("inferneo-core", "inferneo-client")]
+SHAPES = ROOT / "tests" / "client" / "typing" / "shapes.py"
+SECONDS = 110
+
+
+def pyright(folder: Path, *arguments: str) -> dict[str, Any]:
+    """What pyright found; the test is skipped where its program cannot be fetched."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pyright",
+            "--pythonpath",
+            sys.executable,
+            "--outputjson",
+            *arguments,
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, SOURCES))},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    if not done.stdout.startswith("{"):
+        pytest.skip(f"pyright does not run here: {done.stderr[-200:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_every_overload_has_its_type_for_pyright_as_well(tmp_path: Path) -> None:
+    found = pyright(tmp_path, str(SHAPES))
+
+    assert found["generalDiagnostics"] == []
+    assert found["summary"]["filesAnalyzed"] == 1
+
+
+@pytest.mark.parametrize("package", ["inferneo_core", "inferneo_client"])
+def test_every_public_type_is_known(tmp_path: Path, package: str) -> None:
+    found = pyright(tmp_path, "--ignoreexternal", "--verifytypes", package)
+
+    incomplete = [s for s in found["typeCompleteness"]["symbols"] if not s["isTypeKnown"]]
+    assert incomplete == []
+    assert found["typeCompleteness"]["completenessScore"] == 1

@@ -1,0 +1,39 @@
+"""Proves that the server does what its /openapi.json says, whatever it is sent."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.servers import RunningServer
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+)
+# The routes that take longest, apart from the others.
+SHARE = "^/v1/(responses|messages)"
+RUN_SECONDS = 110
+
+
+@pytest.mark.parametrize("share", ["include", "exclude"])
+def test_no_request_gets_what_the_description_does_not_tell(
+    simulated_server: RunningServer, share: str
+) -> None:
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run"),
+            f"{simulated_server.url}/openapi.json",
+            *(f"--{share}-path-regex", SHARE),
+            *("--checks", ",".join(CHECKS)),
+            *("--max-examples", "20", "--seed", "7", "--request-timeout", "10"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
