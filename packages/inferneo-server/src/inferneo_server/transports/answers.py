@@ -81,6 +81,7 @@ class EventStream:
         self._retry_ms = retry_ms
         self._ignored = ignored
         self._silent = True
+        self._writing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [*_SSE_HEADERS, *_stream_headers(self._reader, self._ignored)]
@@ -90,7 +91,8 @@ class EventStream:
             send = scope["state"].get(RAW_SEND, send)
 
             async def keep_alive() -> None:
-                if self._silent:
+                # A write that waits for a slow reader is no silence, and may be the last.
+                if self._silent and not self._writing:
                     await _send_body(send, KEEP_ALIVE)
                 self._silent = True
 
@@ -115,11 +117,10 @@ class EventStream:
             if self._retry_ms is not None:
                 await _send_body(send, b"retry: %d\n\n" % self._retry_ms)
             while events := await reader.read():
-                # Before the write and not after it: a write that waits for a slow reader is no
-                # silence.
-                self._silent = False
+                self._silent, self._writing = False, True
                 body = b"".join(self._frames(events) if numbered else map(encode_one, events))
                 await send({"type": "http.response.body", "body": body, "more_body": True})
+                self._writing = False
             error = reader.generation.error
         except Exception as unforeseen:
             error = unforeseen
@@ -127,6 +128,7 @@ class EventStream:
         last = form.end(None if error is None else to_api_error(error))
         if last:
             last = self._frame(last, reader.position) if numbered else encode_one(last)
+        self._writing = True
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
     def _frames(self, events: list[bytes]) -> Iterator[bytes]:
