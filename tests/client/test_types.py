@@ -17,6 +17,8 @@ SECONDS = 110
 
 def pyright(folder: Path, *arguments: str) -> dict[str, Any]:
     """What pyright found; the test is skipped where its program cannot be fetched."""
+    # For `--verifytypes` pyright looks for packages with the first interpreter on the path.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         [
             sys.executable,
@@ -28,7 +30,7 @@ def pyright(folder: Path, *arguments: str) -> dict[str, Any]:
             *arguments,
         ],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, SOURCES))},
+        env={**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(map(str, SOURCES))},
         capture_output=True,
         text=True,
         timeout=SECONDS,
