@@ -7,6 +7,7 @@ with the server, nor with our own client.
 import asyncio
 import itertools
 import json
+import socket
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -20,8 +21,6 @@ WAYS: tuple[Way, ...] = ("sse", "sse by header", "ws", "ws deflated")
 PATIENCE_SECONDS = 1.0
 MAX_CONNECTIONS = 60
 RESUME_SECONDS = 6.0
-
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Broken(Exception):
@@ -110,9 +109,8 @@ async def receive_once(url: str, progress: Progress, way: Way) -> None:
 
 
 async def _read_events(url: str, progress: Progress, *, by_header: bool) -> None:
-    host, port = urlsplit(url).hostname, urlsplit(url).port
     async with asyncio.timeout(progress.patience):
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await _connect(url)
     try:
         writer.write(_sse_request(progress, by_header=by_header))
         async with asyncio.timeout(progress.patience):
@@ -133,6 +131,20 @@ async def _read_events(url: str, progress: Progress, *, by_header: bool) -> None
     finally:
         # Nothing waits for what a dead connection has not sent.
         writer.transport.abort()
+
+
+async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection; whoever loses patience meanwhile leaves no socket behind."""
+    address = urlsplit(url)
+    endpoint = socket.socket()
+    try:
+        endpoint.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(endpoint, (address.hostname, address.port))
+        return await asyncio.open_connection(sock=endpoint)
+    except BaseException:
+        endpoint.close()
+        raise
 
 
 def _sse_request(progress: Progress, *, by_header: bool) -> bytes:

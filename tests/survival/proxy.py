@@ -71,6 +71,8 @@ class Proxy:
     """Stands between a client and a server. Each connection gets the next cut of the plan; those
     after the last pass whole.
 
+    Over sockets of its own, without asyncio's streams: it closes every one, whenever it is left.
+
     Args:
         url: the server's.
         cuts: one for each connection, in their order.
@@ -83,16 +85,18 @@ class Proxy:
 
     def __init__(self, url: str, cuts: Iterable[Cut] = ()) -> None:
         address = urlsplit(url)
-        self._host, self._port = address.hostname, address.port
-        self.cuts = iter(cuts)
+        self._server = (address.hostname, address.port)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._vanished: list[asyncio.StreamWriter] = []
+        self._sockets: set[socket.socket] = set()
         self.url = ""
+        self.cuts = iter(cuts)
         self.done: Counter[Manner] = Counter()
 
     async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = "http://{}:{}".format(*self._listener.sockets[0].getsockname())
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.url = "http://{}:{}".format(*self._listener.getsockname())
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
         return self
 
     async def __aexit__(
@@ -101,70 +105,79 @@ class Proxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for writer in self._vanished:
-            writer.transport.abort()
+        for each in self._sockets:
+            each.close()
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        task = asyncio.create_task(self._serve(self._own(client)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+    def _own(self, endpoint: socket.socket) -> socket.socket:
+        endpoint.setblocking(False)
+        endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sockets.add(endpoint)
+        return endpoint
+
+    def _close(self, *endpoints: socket.socket) -> None:
+        for endpoint in endpoints:
+            endpoint.close()
+            self._sockets.discard(endpoint)
+
+    async def _serve(self, client: socket.socket) -> None:
         cut = next(self.cuts, None)
+        server = self._own(socket.socket())
         try:
-            answers, server = await asyncio.open_connection(self._host, self._port)
+            await asyncio.get_running_loop().sock_connect(server, self._server)
         except OSError:
-            client.transport.abort()
+            self._close(client, server)
             return
-        up = _Pump(reader, server, cut if cut and cut.direction == "up" else None)
-        down = _Pump(answers, client, cut if cut and cut.direction == "down" else None)
+        up = _Pump(client, server, cut if cut and cut.direction == "up" else None)
+        down = _Pump(server, client, cut if cut and cut.direction == "down" else None)
         pumps = [asyncio.create_task(up.run()), asyncio.create_task(down.run())]
         try:
-            while pumps and not (up.cut or down.cut):
+            while pumps and not (up.cut or down.cut or up.broken or down.broken):
                 _, pending = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
                 pumps = [*pending]
-                if up.broken or down.broken:
-                    break
             if cut and (up.cut or down.cut):
                 self.done[cut.manner] += 1
-                await self._end(cut, pumps, reader, client, server)
+                await self._end(cut, pumps, client, server)
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            for writer in (client, server):
-                if writer not in self._vanished:
-                    writer.close()
+            await _cancel(pumps)
+            if not (cut and cut.manner == "vanish" and (up.cut or down.cut)):
+                self._close(client, server)
 
     async def _end(
         self,
         cut: Cut,
         pumps: list[asyncio.Task[None]],
-        reader: asyncio.StreamReader,
-        client: asyncio.StreamWriter,
-        server: asyncio.StreamWriter,
+        client: socket.socket,
+        server: socket.socket,
     ) -> None:
-        if cut.manner == "reset":
-            for writer in (client, server):
-                _reset(writer)
-        elif cut.manner == "half-close":
-            target = client if cut.direction == "down" else server
+        if cut.manner == "half-close":
             with contextlib.suppress(OSError):
-                target.write_eof()
+                (client if cut.direction == "down" else server).shutdown(socket.SHUT_WR)
             await asyncio.gather(*pumps)
-        elif cut.manner in ("stall", "vanish"):
-            if cut.manner == "vanish":
-                self._vanished.append(server)
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+        elif cut.manner == "reset":
+            for endpoint in (client, server):
+                endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        elif cut.manner != "close":
+            await _cancel(pumps)
             with contextlib.suppress(OSError):
-                while await reader.read(65536):
+                while await asyncio.get_running_loop().sock_recv(client, 65536):
                     pass
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Pump:
@@ -175,9 +188,7 @@ class _Pump:
         broken: whether one of its ends was reset.
     """
 
-    def __init__(
-        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, cut: Cut | None
-    ) -> None:
+    def __init__(self, source: socket.socket, target: socket.socket, cut: Cut | None) -> None:
         self._source = source
         self._target = target
         self._place = cut.place if cut else None
@@ -187,14 +198,13 @@ class _Pump:
 
     async def run(self) -> None:
         """Pass bytes on until the cut, or the end."""
+        loop = asyncio.get_running_loop()
         try:
-            while data := await self._source.read(65536):
-                passing = self._passing(data)
-                self._target.write(passing)
-                await self._target.drain()
+            while data := await loop.sock_recv(self._source, 65536):
+                await loop.sock_sendall(self._target, self._passing(data))
                 if self.cut:
                     return
-            self._target.write_eof()
+            self._target.shutdown(socket.SHUT_WR)
         except OSError:
             self.broken = True
 
@@ -208,11 +218,3 @@ class _Pump:
             return data
         self.cut = True
         return data[: max(0, end - before)]
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    endpoint: socket.socket | None = writer.get_extra_info("socket")
-    if endpoint is not None:
-        with contextlib.suppress(OSError):
-            endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-    writer.transport.abort()
