@@ -31,6 +31,7 @@ from inferneo_server.engines.vllm_sampling import structure
 
 # What a model without a tool parser of its own is made to write, by grammar, where it must call.
 FALLBACK_TOOL_PARSER = "hermes"
+MAX_SILENT, MAX_ASKED = 256, 4096
 
 
 # How the templates of Hermes, of Qwen 2.5 and 3 and others ask for calls, quotes escaped or not.
@@ -74,6 +75,7 @@ class Reader:
         self._forced = _parser_class(
             tool_parser or FALLBACK_TOOL_PARSER, reasoning_parser, strict_level="parameter"
         )
+        self._silent: set[str] = set()
         self._without_tools = _parser_class(None, reasoning_parser)
         if self._with_tools is not None:
             self._with_tools(tokenizer)  # which tells whether it fits
@@ -86,10 +88,20 @@ class Reader:
         parser_class = with_tools if tools else self._without_tools
         if parser_class is None:
             return None
+        # To build a parser costs more than many tokens: what reasons not is found out once.
+        asked = repr(request.reasoning_effort) + repr(request.chat_template_kwargs)
+        if not tools and asked in self._silent:
+            return None
+        if len(self._silent) >= MAX_SILENT:
+            self._silent.clear()
         parsing = VllmParsing(
             parser_class, self._tokenizer, self._model_config, request, prompt, tools=tools
         )
-        return parsing if tools or parsing.reasons else None
+        if tools or parsing.reasons:
+            return parsing
+        if len(asked) <= MAX_ASKED:
+            self._silent.add(asked)
+        return None
 
 
 class VllmParsing:
