@@ -207,8 +207,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
-        # Who is still there is told; to who is gone, what is unsent will never arrive.
-        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        # What is still unsent will never arrive.
+        self.transport.abort()
 
 
 class _Gatherer:
