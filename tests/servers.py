@@ -3,9 +3,11 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,11 +31,13 @@ class RunningServer:
     """
 
     def __init__(self, *flags: str, environment: dict[str, str] | None = None) -> None:
+        # Of its own: what one test leaves behind is no other's.
+        self._state = tempfile.mkdtemp(prefix="inferneo-state-")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "inferneo_server", "serve", "--port", "0", *flags],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "INFERNEO_STATE_DIR": self._state, **(environment or {})},
         )
         self.url = ""
         self._lines: list[str] = []
@@ -107,6 +111,7 @@ class RunningServer:
             self._reader.join(EXIT_SECONDS)
             if self.process.stderr:
                 self.process.stderr.close()
+            shutil.rmtree(self._state, ignore_errors=True)
 
 
 @contextlib.contextmanager

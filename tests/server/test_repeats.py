@@ -11,6 +11,7 @@ from inferneo_core.errors import (
     Overloaded,
     ServerError,
 )
+from inferneo_server.access.identity import Identity
 from inferneo_server.generation import Generation, Terms
 from inferneo_server.streams import Reader, Streams
 from tests.server.services import (
@@ -24,7 +25,7 @@ from tests.server.services import (
     texts,
 )
 
-AGAIN = Terms(owner="ann", resume_for=60, idempotency_key="again")
+AGAIN = Terms(identity=Identity(owner="ann"), resume_for=60, idempotency_key="again")
 REQUEST = CompletionRequest(prompt="a")
 
 
@@ -205,7 +206,9 @@ def test_the_same_key_of_another_owner_is_another_key() -> None:
         engine.free.set()
         ann = await engine.begin(streams)
         bob = await engine.begin(
-            streams, Terms(owner="bob", idempotency_key="again"), CompletionRequest(prompt="b")
+            streams,
+            Terms(identity=Identity(owner="bob"), idempotency_key="again"),
+            CompletionRequest(prompt="b"),
         )
 
         assert not bob.joined
@@ -230,7 +233,9 @@ def test_without_a_key_each_request_begins_a_generation() -> None:
 @pytest.mark.parametrize("end", ["failed", "cancelled", "left"])
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_a_repeat_of_what_did_not_end_well_begins_anew(end: str, repeats: int) -> None:
-    terms = Terms(owner="ann", idempotency_key="again") if end == "left" else AGAIN
+    terms = (
+        Terms(identity=Identity(owner="ann"), idempotency_key="again") if end == "left" else AGAIN
+    )
 
     async def work() -> None:
         engine, streams = Engine(), Streams()

@@ -3,6 +3,7 @@
 import pytest
 
 from inferneo_core.errors import Cancelled, EventsDropped, InvalidRequest, StreamNotFound
+from inferneo_server.access.identity import Identity
 from inferneo_server.generation import Terms
 from inferneo_server.streams import Reader, Streams
 from tests.server.services import (
@@ -19,7 +20,9 @@ from tests.server.services import (
 
 async def written(streams: Streams, stream: FedStream, *, owner: str = "") -> Reader:
     """A reader that has read four events, 0 to 3."""
-    reader = await begin(streams, stream, terms=Terms(owner=owner, resume_for=60))
+    reader = await begin(
+        streams, stream, terms=Terms(identity=Identity(owner=owner), resume_for=60)
+    )
     for text in "0123":
         stream.give(text)
         assert texts(await reader.read()) == [text]

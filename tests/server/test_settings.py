@@ -99,6 +99,7 @@ def test_every_setting_can_be_given_by_each_source(
         "websocket_ping_seconds": ("0.5", 0.5),
         "websocket_compression": ("false", False),
         "drain_seconds": ("0", 0.0),
+        "state_dir": ("/a/b", Path("/a/b")),
         "log_level": ("error", "error"),
         "access_log": ("false", False),
     }

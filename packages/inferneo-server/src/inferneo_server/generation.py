@@ -8,6 +8,7 @@ from msgspec import UNSET, Struct
 
 from inferneo_core.errors import Cancelled, DeadlineExceeded, EventsDropped
 from inferneo_core.usage import CompletionTokensDetails, PromptTokensDetails, Usage
+from inferneo_server.access.identity import ANYONE, Identity
 from inferneo_server.answers.base import AnswerForm, Choice
 from inferneo_server.engines.base import Delta, DeltaStream
 from inferneo_server.metrics import COMPLETION_TOKENS, FIRST_TOKEN_SECONDS, PROMPT_TOKENS
@@ -20,16 +21,21 @@ class Terms(Struct, frozen=True, kw_only=True):
     """What a request asks for beside its answer.
 
     Attributes:
-        owner: who asks; nobody else can read the generation.
+        identity: who asks; nobody else can read the generation.
         resume_for: seconds that the generation outlives its last reader.
         deadline: when the work ends, done or not, on the event loop's clock; or None.
         idempotency_key: repeats with this key share one generation; or None.
     """
 
-    owner: str = ""
+    identity: Identity = ANYONE
     resume_for: float = 0.0
     deadline: float | None = None
     idempotency_key: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """The id of who asks."""
+        return self.identity.owner
 
     @property
     def kept(self) -> bool:

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from inferneo_core.codec import encode
 from inferneo_core.errors import ApiError, AuthenticationFailed
+from inferneo_server.access.identity import ANYONE, Identity
 
 # What an operator's probes and a browser's first look need; all else asks for the key.
 PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json", "/playground"})
@@ -27,7 +28,7 @@ API_KEY_PREFIX = "/v1/messages"
 MAX_TOKEN_SECONDS = 3600
 _AUDIENCE = "inferneo-browser"
 _SUBPROTOCOL_PREFIX = "bearer."
-_OWNER = "inferneo_owner"
+_IDENTITY = "inferneo_identity"
 
 
 class Keys:
@@ -60,6 +61,14 @@ class Keys:
         if owner is None:
             raise AuthenticationFailed("Incorrect API key provided")
         return owner
+
+    def identity(self, credential: str) -> Identity:
+        """Who carries a key or token.
+
+        Raises:
+            AuthenticationFailed: nobody's.
+        """
+        return Identity(owner=self.owner(credential))
 
     def key_owner(self, credential: str) -> str | None:
         """Whose key it is, if it is one and no token."""
@@ -117,53 +126,58 @@ class KeyCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.WEBSOCKET:
-            self._note(scope, self._request_owner(scope))
+            self._note(scope, self._request_identity(scope))
         else:
             try:
-                self._note(scope, self._socket_owner(scope))
+                self._note(scope, self._socket_identity(scope))
             except AuthenticationFailed as error:
                 await deny_socket(send, error)
                 return
         await self._app(scope, receive, send)
 
-    def _note(self, scope: Scope, owner: str | None) -> None:
-        scope["state"][_OWNER] = owner
+    def _note(self, scope: Scope, identity: Identity | None) -> None:
+        scope["state"][_IDENTITY] = identity
 
-    def _request_owner(self, scope: Scope) -> str:
+    def _request_identity(self, scope: Scope) -> Identity:
         path = scope["path"].rstrip("/") or "/"
         if not self._keys.required or path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES):
-            return ""
+            return ANYONE
         if credential := bearer(scope):
-            return self._keys.owner(credential)
+            return self._keys.identity(credential)
         if path.startswith(API_KEY_PREFIX) and (credential := header(scope, b"x-api-key")):
-            return self._keys.owner(credential)
+            return self._keys.identity(credential)
         if path.startswith(QUERY_TOKEN_PREFIX) and (token := _query_token(scope)):
-            return self._keys.token_owner(token)
+            return Identity(owner=self._keys.token_owner(token))
         raise AuthenticationFailed("Give your key in the header 'Authorization: Bearer <key>'")
 
-    def _socket_owner(self, scope: Any) -> str | None:
+    def _socket_identity(self, scope: Any) -> Identity | None:
         if not self._keys.required:
-            return ""
+            return ANYONE
         if credential := bearer(scope):
-            return self._keys.owner(credential)
+            return self._keys.identity(credential)
         for name in scope["subprotocols"]:
             if name.startswith(_SUBPROTOCOL_PREFIX):
-                return self._keys.owner(name.removeprefix(_SUBPROTOCOL_PREFIX))
+                return self._keys.identity(name.removeprefix(_SUBPROTOCOL_PREFIX))
         if token := _query_token(scope):
-            return self._keys.token_owner(token)
+            return Identity(owner=self._keys.token_owner(token))
         return None
 
 
-def owner_of(scope: Scope) -> str:
+def identity_of(scope: Scope) -> Identity:
     """Who sent a request that has passed the check.
 
     Raises:
         AuthenticationFailed: a socket has not yet said.
     """
-    owner: str | None = scope["state"].get(_OWNER)
-    if owner is None:
+    identity: Identity | None = scope["state"].get(_IDENTITY)
+    if identity is None:
         raise AuthenticationFailed("The socket carried no credentials")
-    return owner
+    return identity
+
+
+def owner_of(scope: Scope) -> str:
+    """The id of who sent a request that has passed the check."""
+    return identity_of(scope).owner
 
 
 async def deny_socket(send: Any, error: ApiError) -> None:

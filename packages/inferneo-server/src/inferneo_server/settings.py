@@ -116,6 +116,10 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         30.0, ge=0, description="how long running requests may go on after SIGTERM"
     )
+    state_dir: Path = Field(
+        Path("~/.local/state/inferneo"),
+        description="folder of what outlives a restart: keys, usage, models loaded at run time",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="what is logged"
     )

@@ -13,8 +13,9 @@ from litestar.types import Empty
 
 from inferneo_core.codec import decode_known
 from inferneo_core.errors import InvalidRequest
+from inferneo_server.access.identity import Identity
 from inferneo_server.generation import Terms
-from inferneo_server.identity import owner_of
+from inferneo_server.identity import identity_of
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 
@@ -53,19 +54,19 @@ class ApiRequest(Request[None, None, State]):
         Raises:
             InvalidRequest: a header does not fit.
         """
-        owner = owner_of(self.scope)
+        identity = identity_of(self.scope)
         headers = self.headers
         resume_for = headers.get("inferneo-resume-for")
         timeout = headers.get("inferneo-timeout")
         key = headers.get("idempotency-key")
         if resume_for is timeout is key is None:
-            return Terms(owner=owner)
+            return Terms(identity=identity)
         if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
             raise InvalidRequest(
                 "'Idempotency-Key' takes 1 to 255 visible characters", param="Idempotency-Key"
             )
         return make_terms(
-            owner,
+            identity,
             self.settings,
             resume_for=_seconds("Inferneo-Resume-For", resume_for) or 0.0,
             timeout=_seconds("Inferneo-Timeout", timeout),
@@ -136,7 +137,7 @@ def refuse_or_name(ignored: list[str], settings: Settings) -> str:
 
 
 def make_terms(
-    owner: str,
+    identity: Identity,
     settings: Settings,
     *,
     resume_for: float,
@@ -145,7 +146,7 @@ def make_terms(
 ) -> Terms:
     """Terms within what the settings allow; a timeout, in seconds, runs from now on."""
     return Terms(
-        owner=owner,
+        identity=identity,
         resume_for=min(resume_for, settings.max_resume_seconds),
         deadline=None if timeout is None else asyncio.get_running_loop().time() + timeout,
         idempotency_key=idempotency_key,

@@ -131,7 +131,7 @@ class ResponseSession(Session):
     ) -> None:
         await self._enter(running, lane, before)
         try:
-            terms = Terms(owner=self._owner)
+            terms = Terms(identity=self._identity)
             reader = await self._responses.begin(request, terms, self._unstored)
         except Exception as error:
             await self._refuse_on(lane, error)
@@ -158,7 +158,7 @@ class ResponseSession(Session):
     ) -> None:
         await self._enter(running, lane, before)
         try:
-            events = await self._responses.prepare(request, self._owner, self._unstored)
+            events = await self._responses.prepare(request, self._identity.owner, self._unstored)
         except Exception as error:
             await self._refuse_on(lane, error)
             return

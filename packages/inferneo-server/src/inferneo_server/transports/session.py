@@ -34,6 +34,7 @@ from inferneo_core.frames import (
     decode_frame,
     frame_request_id,
 )
+from inferneo_server.access.identity import ANYONE, Identity
 from inferneo_server.answers.base import AnswerForm
 from inferneo_server.identity import Keys
 from inferneo_server.service import Service
@@ -91,10 +92,10 @@ class Session:
         self._settings = settings
         self._decoder = decoder
         self._form = form
-        self._owner = ""
+        self._identity = ANYONE
         self._requests: dict[object, Running] = {}
 
-    async def authenticate(self, keys: Keys) -> str:
+    async def authenticate(self, keys: Keys) -> Identity:
         """Wait for the first frame, which must hold credentials, and say whose they are.
 
         Raises:
@@ -107,13 +108,13 @@ class Session:
         credential = (frame.token or frame.api_key) if isinstance(frame, Auth) else None
         if not isinstance(frame, Auth) or not credential:
             raise AuthenticationFailed("The first frame must hold your key: see docs/protocol.md")
-        owner = keys.owner(credential)
+        identity = keys.identity(credential)
         await self._notify("authenticated", frame)
-        return owner
+        return identity
 
-    async def run(self, owner: str) -> None:
-        """Serve the owner's requests until the socket is closed."""
-        self._owner = owner
+    async def run(self, identity: Identity) -> None:
+        """Serve their requests until the socket is closed."""
+        self._identity = identity
         try:
             while True:
                 try:
@@ -228,7 +229,7 @@ class Session:
         self, running: Running, call: Call, request: ChatCompletionRequest | CompletionRequest
     ) -> None:
         terms = make_terms(
-            self._owner,
+            self._identity,
             self._settings,
             resume_for=call.resume_for,
             timeout=call.timeout,
@@ -239,7 +240,7 @@ class Session:
 
     async def _resume(self, running: Running, frame: Resume) -> None:
         streams = self._service.streams
-        running.reader = streams.resume(frame.id, self._owner, frame.after)
+        running.reader = streams.resume(frame.id, self._identity.owner, frame.after)
         await (self._stream(running) if frame.stream else self._whole(running))
 
     async def _whole(self, running: Running) -> None:

@@ -12,7 +12,7 @@ from inferneo_core.codec import chat_request, completion_request
 from inferneo_core.errors import AuthenticationFailed, RequestError
 from inferneo_server.answers.chat import ChatForm
 from inferneo_server.answers.text import TextForm
-from inferneo_server.identity import Keys, deny_socket, header, is_loopback, owner_of
+from inferneo_server.identity import Keys, deny_socket, header, identity_of, is_loopback
 from inferneo_server.settings import Settings
 from inferneo_server.telemetry import RAW_SEND
 from inferneo_server.transports.response_session import ResponseSession
@@ -58,14 +58,14 @@ async def _serve(socket: Socket, make_session: Callable[..., Session]) -> None:
     session = make_session(socket.receive, send, state.service, settings)
     with contextlib.suppress(Disconnected, OSError):
         try:
-            owner = owner_of(scope)
+            identity = identity_of(scope)
         except AuthenticationFailed:
             try:
-                owner = await session.authenticate(keys)
+                identity = await session.authenticate(keys)
             except AuthenticationFailed as refusal:
                 await session.refuse(refusal)
                 return
-        await session.run(owner)
+        await session.run(identity)
 
 
 def origin_allowed(scope: Any, settings: Settings) -> bool:
