@@ -18,6 +18,10 @@ FIRST_TOKEN_SECONDS = Histogram(
 PROMPT_TOKENS = Counter("inferneo_prompt_tokens", "Tokens read")
 COMPLETION_TOKENS = Counter("inferneo_completion_tokens", "Tokens written")
 CHOICES_RUNNING = Gauge("inferneo_choices_running", "Choices that the engine works on or queues")
+QUEUE_SECONDS = Histogram(
+    "inferneo_queue_seconds", "Time that requests waited for a place", buckets=_SECONDS
+)
+QUEUED = Gauge("inferneo_requests_waiting", "Requests that wait for a place in front of an engine")
 TASKS = Gauge("inferneo_tasks", "asyncio tasks alive")
 
 
