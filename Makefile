@@ -61,6 +61,8 @@ format: $(VENV)/.test ## Format and fix what ruff can fix
 
 bench: $(VENV)/.bench ## Compare with vLLM's server and the OpenAI SDK; writes docs/benchmarks*.md
 	$(VENV)/bin/python -m bench $(ARGS)
+	$(VENV)/bin/python -m bench.growth
+	$(VENV)/bin/python -m bench.fairness
 	$(VENV)/bin/python -m bench.sdk
 
 chaos: $(VENV)/.test ## Run the client's whole fault campaign (ARGS="--seed 7 --runs 10000 --step 1")
