@@ -7,6 +7,8 @@ ApiError
 │   ├── InvalidRequest          400, 413
 │   ├── ContextLengthExceeded   400
 │   ├── AuthenticationFailed    401
+│   ├── PermissionDenied        403
+│   │   └── ModelNotAllowed         403
 │   ├── NotFound                404
 │   │   ├── ModelNotFound       404
 │   │   ├── StreamNotFound      404
@@ -129,6 +131,23 @@ class AuthenticationFailed(RequestError):
     def __init__(self, message: str) -> None:
         # RFC 9110, section 11.6.1: a 401 names the scheme.
         super().__init__(message, headers={"www-authenticate": "Bearer"})
+
+
+class PermissionDenied(RequestError):
+    """The key may not do that."""
+
+    status: ClassVar[int] = 403
+    type: ClassVar[str] = "permission_error"
+    code: ClassVar[str] = "permission_denied"
+
+
+class ModelNotAllowed(PermissionDenied):
+    """The key may not use that model, be it there or not."""
+
+    code: ClassVar[str] = "model_not_allowed"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"Your key may not use the model '{model}'", param="model")
 
 
 class NotFound(RequestError):

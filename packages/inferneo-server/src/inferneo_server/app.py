@@ -1,5 +1,6 @@
 """Receives the settings and the registry; hands on the ASGI application. Knows all the parts."""
 
+import contextlib
 import os
 from functools import partial
 
@@ -8,8 +9,14 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
+from inferneo_server.access.check import KeyCheck
+from inferneo_server.access.identity import Identity
+from inferneo_server.access.jwt import JwtCheck
+from inferneo_server.access.key_store import FILE_NAME
+from inferneo_server.access.keys import Keys, StaticKey
+from inferneo_server.access.settings import KeyEntry
+from inferneo_server.access.stored_keys import StoredKeys
 from inferneo_server.engines.base import Engine, EngineStartError
-from inferneo_server.identity import KeyCheck, Keys
 from inferneo_server.metrics import CHOICES_RUNNING
 from inferneo_server.registry import Registry
 from inferneo_server.response_store import ResponseStore
@@ -68,9 +75,9 @@ def make_engine(settings: Settings) -> Engine:
     )
 
 
-def make_app(settings: Settings, service: Service) -> ASGIApp:
-    """Put the application together."""
-    keys = Keys(settings.keys)
+def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> ASGIApp:
+    """Put the application together; without keys those of the settings are let in."""
+    keys = keys or make_keys(settings)
     CHOICES_RUNNING.set_function(lambda: service.registry.running)
     app = Litestar(
         route_handlers=[
@@ -129,6 +136,36 @@ def make_service(settings: Settings) -> Service:
             repeat_seconds=settings.repeat_seconds,
         ),
     )
+
+
+def make_keys(settings: Settings) -> Keys:
+    """The keys that are let in: of the settings, of the file that commands write, of an issuer."""
+    state_dir = settings.state_dir.expanduser()
+    return Keys(
+        [_static_key(each) for each in settings.keys],
+        stored=StoredKeys(state_dir / FILE_NAME),
+        issuer=JwtCheck(settings.jwt) if settings.jwt else None,
+        state_dir=state_dir,
+    )
+
+
+def keys_required(settings: Settings) -> bool:
+    """Whether requests must carry a key, with these settings and the file as it is now."""
+    with contextlib.closing(make_keys(settings)) as keys:
+        return keys.required
+
+
+def _static_key(entry: KeyEntry) -> StaticKey:
+    identity = Identity(
+        name=entry.name or "",
+        scopes=frozenset(entry.scopes),
+        models=None if entry.models is None else frozenset(entry.models),
+        limits=entry.limits,
+        weight=entry.weight,
+    )
+    if entry.key is not None:
+        return StaticKey.of(entry.key.get_secret_value(), identity)
+    return StaticKey.of_digest(bytes.fromhex(entry.key_sha256 or ""), identity)
 
 
 def make_store(settings: Settings) -> ResponseStore:

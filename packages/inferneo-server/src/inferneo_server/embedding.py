@@ -20,6 +20,7 @@ from inferneo_core.embeddings import (
     Side,
 )
 from inferneo_core.errors import ContextLengthExceeded, InvalidRequest, RequestError
+from inferneo_server.access.identity import Identity
 from inferneo_server.checks import split_prompt
 from inferneo_server.engines.base import Cut, Engine, PoolingOptions, Prompt, Vector
 from inferneo_server.metrics import PROMPT_TOKENS
@@ -30,13 +31,13 @@ NUMBERS_AT_ONCE = 16_384
 PROMPTS_AT_ONCE = 64
 
 
-async def embed(service: Service, request: EmbeddingRequest) -> bytes:
+async def embed(service: Service, request: EmbeddingRequest, identity: Identity) -> bytes:
     """Embed the inputs of a request.
 
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = service.engine(request.model, "embed")
+    engine = service.engine(request.model, identity, "embed")
     inputs = split_prompt(request.input, param="input")
     if len(inputs) > MAX_INPUTS:
         raise InvalidRequest(

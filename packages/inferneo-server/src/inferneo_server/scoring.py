@@ -21,6 +21,7 @@ from inferneo_core.scores import (
     ScoringFields,
     TextDocument,
 )
+from inferneo_server.access.identity import Identity
 from inferneo_server.embedding import (
     PROMPTS_AT_ONCE,
     check_length,
@@ -40,13 +41,13 @@ _NAMES = (
 )
 
 
-async def score(service: Service, request: ScoreRequest) -> ScoreList:
+async def score(service: Service, request: ScoreRequest, identity: Identity) -> ScoreList:
     """Score one text against several, or pairs of texts.
 
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = _engine(service, request)
+    engine = _engine(service, request, identity)
     first, second = _given(request)
     queries, documents = _texts(getattr(request, first)), _texts(getattr(request, second))
     for name, texts in ((first, queries), (second, documents)):
@@ -66,13 +67,13 @@ async def score(service: Service, request: ScoreRequest) -> ScoreList:
     )
 
 
-async def rerank(service: Service, request: RerankRequest) -> Reranking:
+async def rerank(service: Service, request: RerankRequest, identity: Identity) -> Reranking:
     """Order documents by how well they fit a query.
 
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = _engine(service, request)
+    engine = _engine(service, request, identity)
     documents = _texts(request.documents)
     if not documents:
         raise InvalidRequest("Empty 'documents'", param="documents")
@@ -97,10 +98,10 @@ async def rerank(service: Service, request: RerankRequest) -> Reranking:
     )
 
 
-def _engine(service: Service, request: ScoringFields) -> Engine:
+def _engine(service: Service, request: ScoringFields, identity: Identity) -> Engine:
     """An engine that scores pairs itself, or whose vectors can be compared."""
-    engine = service.engine(request.model)
-    return engine if "embed" in engine.tasks else service.engine(request.model, "score")
+    engine = service.engine(request.model, identity)
+    return engine if "embed" in engine.tasks else service.engine(request.model, identity, "score")
 
 
 def _given(request: ScoreRequest) -> tuple[str, str]:

@@ -8,7 +8,9 @@ import msgspec
 from inferneo_core.chat import ChatCompletionRequest, NamedTool
 from inferneo_core.completions import DEFAULT_MAX_TOKENS, CompletionRequest
 from inferneo_core.errors import ContextLengthExceeded, DeadlineExceeded, Draining
+from inferneo_core.models import Model
 from inferneo_core.sampling import SamplingFields, StreamOptions
+from inferneo_server.access.identity import Identity
 from inferneo_server.answers.base import AnswerForm
 from inferneo_server.answers.chat import ChatDetails, ChatForm, DetailedChatForm
 from inferneo_server.answers.text import DetailedTextForm, TextDetails, TextForm
@@ -52,15 +54,36 @@ class Service:
         """Whether an answer is still being written, or waited for by who was cut off from it."""
         return self.registry.running > 0 or self.streams.awaited
 
-    def engine(self, model: str | None, task: Task | None = None) -> Engine:
+    def engine(self, model: str | None, identity: Identity, task: Task | None = None) -> Engine:
         """The engine of a model, for a request that is answered at once.
 
         Raises:
-            ApiError: the server is about to stop, or as in `Registry.engine`.
+            ApiError: the server is about to stop, who asks may not use the model, or as in
+                `Registry.engine`.
         """
         if self.draining:
             raise Draining
+        return self._engine(model, identity, task)
+
+    def _engine(self, model: str | None, identity: Identity, task: Task | None = None) -> Engine:
+        # The one place where a request gets at an engine, whatever brought it.
+        identity.check_model(self.registry.name if model is None else model)
         return self.registry.engine(model, task)
+
+    def models(self, identity: Identity) -> list[Model]:
+        """The models that somebody may ask for now."""
+        allowed = identity.models
+        return [each for each in self.registry.models if allowed is None or each.id in allowed]
+
+    def model(self, name: str, identity: Identity) -> Model:
+        """The model of that name.
+
+        Raises:
+            ModelNotAllowed: who asks may not use it.
+            ModelNotFound: there is none.
+        """
+        identity.check_model(name)
+        return self.registry.model(name)
 
     async def begin(
         self,
@@ -89,22 +112,22 @@ class Service:
         except TimeoutError:
             raise DeadlineExceeded from None
 
-    async def count_tokens(self, request: ChatCompletionRequest) -> int:
+    async def count_tokens(self, request: ChatCompletionRequest, identity: Identity) -> int:
         """How many tokens the prompt of a chat request has.
 
         Raises:
             ApiError: the request is refused.
         """
-        engine = self.registry.engine(request.model)
+        engine = self._engine(request.model, identity)
         return len((await engine.render_chat(check_chat(request))).token_ids)
 
-    async def fits(self, request: ChatCompletionRequest) -> bool:
+    async def fits(self, request: ChatCompletionRequest, identity: Identity) -> bool:
         """Whether the model's context holds a chat request's prompt and answer.
 
         Raises:
             ApiError: the request is refused for another reason.
         """
-        engine = self.registry.engine(request.model)
+        engine = self._engine(request.model, identity)
         max_tokens = request.max_completion_tokens or request.max_tokens
         try:
             prompt = await engine.render_chat(check_chat(request))
@@ -129,7 +152,7 @@ class Service:
     async def _chat(
         self, request: ChatCompletionRequest, terms: Terms, wording: Wording | None
     ) -> Generation:
-        engine = self.registry.engine(request.model, "generate")
+        engine = self._engine(request.model, terms.identity, "generate")
         request = check_chat(request)
         max_tokens = request.max_completion_tokens or request.max_tokens
         prompt = await engine.render_chat(request)
@@ -158,7 +181,7 @@ class Service:
         return DetailedChatForm(name, details) if details.any else ChatForm(name)
 
     async def _complete(self, request: CompletionRequest, terms: Terms) -> Generation:
-        engine = self.registry.engine(request.model, "generate")
+        engine = self._engine(request.model, terms.identity, "generate")
         texts = split_prompt(request.prompt)
         check_text(request, len(texts))
         # Nothing at all cannot be asked for: one token is written, and not told.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -19,6 +19,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 from pydantic_settings import SettingsError as SourceError
+
+from inferneo_server.access.settings import JwtSettings, KeyEntry
 
 EMBEDDED_MODEL = "inferneo-tiny"
 ENV_PREFIX = "INFERNEO_"
@@ -61,8 +63,12 @@ class Settings(BaseSettings):
     )
     strict: bool = Field(False, description="refuse requests with unknown fields")
     api_key: SecretStr | None = Field(None, description="the key that requests must carry")
-    api_keys: list[SecretStr] = Field(
-        default_factory=list, description="further keys; generations belong to the key they carry"
+    api_keys: list[KeyEntry] = Field(
+        default_factory=list,
+        description="further keys; in the file, one may be a table with what it may do",
+    )
+    jwt: JwtSettings | None = Field(
+        None, description="which JSON Web Tokens are let in, as a table (see operations)"
     )
     cors_origins: list[str] = Field(
         default_factory=list,
@@ -140,11 +146,17 @@ class Settings(BaseSettings):
         file = InitSettingsSource(settings_cls, _read_file(Path(config)) if config else {})
         return init_settings, _Environment(settings_cls), file
 
+    @field_validator("jwt", mode="before")
+    @classmethod
+    def _read_jwt(cls, value: Any) -> Any:
+        """A flag is text."""
+        return _read_yaml(value) if isinstance(value, str) else value
+
     @property
-    def keys(self) -> list[str]:
-        """All keys that requests may carry; none lets everyone in."""
-        given = [self.api_key] if self.api_key else []
-        return [key.get_secret_value() for key in [*given, *self.api_keys]]
+    def keys(self) -> list[KeyEntry]:
+        """The keys of the settings that requests may carry."""
+        given = [KeyEntry.model_validate(self.api_key)] if self.api_key else []
+        return [*given, *self.api_keys]
 
     @property
     def model_name(self) -> str:
@@ -170,6 +182,10 @@ class Settings(BaseSettings):
         return str(path) if path.is_dir() else self.model
 
 
+# What is text whatever it looks like.
+_TEXTS = frozenset({"secret"})
+
+
 class _Environment(EnvSettingsSource):
     """Variables, of which one inside a setting (`A__B`) means what its text means in the file."""
 
@@ -178,7 +194,7 @@ class _Environment(EnvSettingsSource):
     ) -> dict[str, Any]:
         values = super().explode_env_vars(field_name, field, env_vars)
         return {
-            name: _read_yaml(value) if isinstance(value, str) else value
+            name: _read_yaml(value) if isinstance(value, str) and name not in _TEXTS else value
             for name, value in values.items()
         }
 
@@ -208,7 +224,7 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
 def _explain(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}"
+        return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
     near = difflib.get_close_matches(name, Settings.model_fields, n=1)
     return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 

@@ -12,6 +12,7 @@ from inferneo_core.tokens import (
     Tokenized,
     TokenizeRequest,
 )
+from inferneo_server.access.identity import Identity
 from inferneo_server.checks import check_chat
 from inferneo_server.engines.base import Engine
 from inferneo_server.service import Service
@@ -29,13 +30,13 @@ _CHAT_FIELDS = (
 )
 
 
-async def tokenize(service: Service, request: TokenizeRequest) -> Tokenized:
+async def tokenize(service: Service, request: TokenizeRequest, identity: Identity) -> Tokenized:
     """Split a text, or a chat as the model would read it, into tokens.
 
     Raises:
         ApiError: the request is refused.
     """
-    engine = service.engine(request.model)
+    engine = service.engine(request.model, identity)
     tokens = await _tokens(engine, request)
     pieces = None
     if request.return_token_strs:
@@ -71,13 +72,15 @@ async def _tokens(engine: Engine, request: TokenizeRequest) -> list[int]:
     return list(prompt.token_ids)
 
 
-async def detokenize(service: Service, request: DetokenizeRequest) -> Detokenized:
+async def detokenize(
+    service: Service, request: DetokenizeRequest, identity: Identity
+) -> Detokenized:
     """Join tokens to a text.
 
     Raises:
         ApiError: the request is refused.
     """
-    engine = service.engine(request.model)
+    engine = service.engine(request.model, identity)
     limit = max(engine.max_model_len, MAX_TOKENS)
     if len(request.tokens) > limit:
         raise InvalidRequest(f"'tokens' has more than {limit} items", param="tokens")

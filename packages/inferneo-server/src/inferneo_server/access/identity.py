@@ -4,6 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from inferneo_core.errors import ModelNotAllowed
+
 Scope = Literal["inference", "admin"]
 
 
@@ -54,6 +56,18 @@ class Identity(Struct, frozen=True, kw_only=True):
     limits: Limits | None = None
     weight: float = 1.0
     expires_at: float | None = None
+
+    def check_model(self, *names: str) -> None:
+        """Refuse a model that the identity may not use; unknown ones too, of which it learns none.
+
+        Args:
+            names: what the request calls it, and what it is called.
+
+        Raises:
+            ModelNotAllowed: it may use none of these.
+        """
+        if self.models is not None and self.models.isdisjoint(names):
+            raise ModelNotAllowed(names[0])
 
 
 ANYONE = Identity()

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 _DESCRIPTIONS = {
     400: "The request does not fit",
     401: "The key is missing or wrong",
+    403: "The key may not do that, or not use that model",
     404: "There is no such model, stream or response",
     409: "The idempotency key belongs to another request",
     410: "What follows the given event is no longer kept",

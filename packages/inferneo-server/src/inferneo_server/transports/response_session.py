@@ -11,7 +11,7 @@ from litestar.types import Receive
 from msgspec import UNSET, Struct, UnsetType
 
 from inferneo_core.codec import decode_known, decode_request, encode
-from inferneo_core.errors import InvalidRequest, RequestError, TooManyRequests
+from inferneo_core.errors import InvalidRequest, RequestError
 from inferneo_core.frames import RequestId
 from inferneo_core.responses import ResponseRequest, response_request
 from inferneo_server.answers.responses import ResponseForm
@@ -103,7 +103,7 @@ class ResponseSession(Session):
             # On a socket all answers are streamed.
             request = msgspec.structs.replace(request, stream=True)
             self._queue(lane, request, answered=frame.generate is not False)
-        except (InvalidRequest, TooManyRequests) as error:
+        except RequestError as error:
             await self._refuse_on(lane, error)
 
     def _queue(self, lane: str | None, request: ResponseRequest, *, answered: bool) -> None:
@@ -158,7 +158,7 @@ class ResponseSession(Session):
     ) -> None:
         await self._enter(running, lane, before)
         try:
-            events = await self._responses.prepare(request, self._identity.owner, self._unstored)
+            events = await self._responses.prepare(request, self._identity, self._unstored)
         except Exception as error:
             await self._refuse_on(lane, error)
             return
