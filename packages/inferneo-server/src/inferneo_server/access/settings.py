@@ -98,7 +98,7 @@ class KeyEntry(BaseModel):
     def _one_key(self) -> "KeyEntry":
         if (self.key is None) == (self.key_sha256 is None):
             raise ValueError("give either key or key_sha256")
-        if self.key is not None and not self.key.get_secret_value().strip():
+        if self.key is not None and not self.key.get_secret_value():
             raise ValueError("the key is empty")
         if self.key_sha256 is not None and not _SHA256.fullmatch(self.key_sha256):
             raise ValueError("key_sha256 must be 64 hexadecimal digits")
