@@ -7,10 +7,17 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -21,7 +28,9 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
+from inferneo_server.access.identity import Limits
 from inferneo_server.access.settings import JwtSettings, KeyEntry
+from inferneo_server.limits.presets import parse_limits
 
 EMBEDDED_MODEL = "inferneo-tiny"
 ENV_PREFIX = "INFERNEO_"
@@ -29,6 +38,7 @@ ENV_PREFIX = "INFERNEO_"
 # It thinks only where the request enables it.
 _EMBEDDED_REASONING_PARSER = "deepseek_v3"
 
+LimitsSetting = Annotated[Limits, PlainValidator(parse_limits)]
 EngineName = Literal["vllm", "torch", "simulated"]
 
 
@@ -123,6 +133,28 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         30.0, ge=0, description="how long running requests may go on after SIGTERM"
     )
+    default_limits: LimitsSetting | None = Field(
+        None,
+        description="limits of keys that name none: `inferneo`, `vllm-api-server`, or a mapping",
+    )
+    anonymous_limits: LimitsSetting | None = Field(
+        None, description="limits of each address, where no key is required"
+    )
+    model_limits: dict[str, LimitsSetting] = Field(
+        default_factory=dict,
+        description="limits of what each caller may use of a model, by the model's name",
+    )
+    limits_store: str = Field(
+        "sqlite",
+        pattern=r"^(memory|sqlite|(redis|rediss|unix)://.+)$",
+        description="where it is kept what callers have used of their limits: `memory`, `sqlite` "
+        "(in `state_dir`) or `redis://...`, which several machines can share",
+    )
+    usage_store: Literal["memory", "sqlite", "redis"] | None = Field(
+        None,
+        description="where usage is metered (default: where the limits are kept if that is Redis, "
+        "else `sqlite`; `memory` forgets it with the process)",
+    )
     state_dir: Path = Field(
         Path("~/.local/state/inferneo"),
         description="folder of what outlives a restart: keys, usage, models loaded at run time",
@@ -152,6 +184,12 @@ class Settings(BaseSettings):
     def _read_jwt(cls, value: Any) -> Any:
         """A flag is text."""
         return _read_yaml(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_stores(self) -> Self:
+        if self.usage_store == "redis" and self.limits_store in ("memory", "sqlite"):
+            raise ValueError("usage_store: redis needs a limits_store that names the Redis")
+        return self
 
     @property
     def keys(self) -> list[KeyEntry]:

@@ -5,7 +5,7 @@ import asyncio
 from msgspec import UNSET
 
 from inferneo_core.chat import ChatCompletionRequest
-from inferneo_core.errors import InvalidRequest, RequestError
+from inferneo_core.errors import InvalidRequest
 from inferneo_core.tokens import (
     Detokenized,
     DetokenizeRequest,
@@ -38,6 +38,11 @@ async def tokenize(service: Service, request: TokenizeRequest, identity: Identit
     """
     engine = service.engine(request.model, identity)
     tokens = await _tokens(engine, request)
+    async with service.spending.reading(identity, service.registry.name, [len(tokens)]):
+        return await _tokenized(engine, request, tokens)
+
+
+async def _tokenized(engine: Engine, request: TokenizeRequest, tokens: list[int]) -> Tokenized:
     pieces = None
     if request.return_token_strs:
         if len(tokens) <= INLINE_TOKENS:
@@ -84,10 +89,12 @@ async def detokenize(
     limit = max(engine.max_model_len, MAX_TOKENS)
     if len(request.tokens) > limit:
         raise InvalidRequest(f"'tokens' has more than {limit} items", param="tokens")
+    counts = [len(request.tokens)]
     try:
-        if len(request.tokens) <= INLINE_TOKENS:
-            return Detokenized(prompt=engine.detokenize(request.tokens))
-        return Detokenized(prompt=await asyncio.to_thread(engine.detokenize, request.tokens))
-    except RequestError as error:
+        async with service.spending.reading(identity, service.registry.name, counts):
+            if len(request.tokens) <= INLINE_TOKENS:
+                return Detokenized(prompt=engine.detokenize(request.tokens))
+            return Detokenized(prompt=await asyncio.to_thread(engine.detokenize, request.tokens))
+    except InvalidRequest as error:
         error.param = "tokens"
         raise

@@ -7,14 +7,14 @@ import re
 from typing import Any
 
 import jwt
-import msgspec
 
 from inferneo_core.errors import AuthenticationFailed
 from inferneo_server.access.identity import Identity, Limits, Scope
 from inferneo_server.access.jwks_url import JwksUrl
-from inferneo_server.access.settings import JwtSettings, check_limits
+from inferneo_server.access.settings import JwtSettings
 from inferneo_server.access.signing_keys import SigningKey, read_keys, secret_key
 from inferneo_server.access.tokens import UNREADABLE, header_of
+from inferneo_server.limits.presets import parse_limits
 
 MAX_TOKEN_BYTES = 16 * 1024
 # A token that names no key is tried on so many: each costs a fraction of a millisecond.
@@ -175,7 +175,6 @@ def _models(claim: Any, name: str) -> frozenset[str] | None:
 
 def _limits(claim: Any, name: str) -> Limits | None:
     try:
-        limits: Limits | None = check_limits(claim)
-    except (ValueError, msgspec.MsgspecError):
+        return None if claim is None else parse_limits(claim)
+    except ValueError:
         raise AuthenticationFailed(f"The token's '{name}' is no set of limits") from None
-    return limits

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from inferneo_server.access.identity import Limits, Scope
+from inferneo_server.limits.presets import parse_limits
 
 Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 ALGORITHMS: tuple[Algorithm, ...] = ("HS256", "RS256", "ES256", "EdDSA")
@@ -38,37 +38,8 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_limits(value: Any) -> Any:
-    """Limits of a preset's name, or of names and numbers.
-
-    Raises:
-        ValueError: there is no such preset or limit, or a number is none.
-    """
-    if value is None or isinstance(value, Limits):
-        return value
-    if isinstance(value, str):
-        found = presets().get(value)
-        if found is None:
-            raise ValueError(f"there is no preset {value!r}; there are: {', '.join(presets())}")
-        return found
-    try:
-        limits = msgspec.convert(value, Limits, strict=False)
-    except msgspec.ValidationError as error:
-        names = ", ".join(Limits.__struct_fields__)
-        raise ValueError(f"{error}; there are: {names}") from None
-    for name, number in msgspec.structs.asdict(limits).items():
-        if isinstance(number, int | float) and number < 0:
-            raise ValueError(f"{name} must not be below 0")
-    return limits
-
-
-def presets() -> dict[str, Limits]:
-    """The limits that have a name."""
-    try:
-        from inferneo_server.limits.presets import PRESETS
-    except ImportError:
-        return {}
-    return dict(PRESETS)
+def _read_limits(value: Any) -> Limits | None:
+    return None if value is None else parse_limits(value)
 
 
 def _as_list(value: Any) -> Any:
@@ -85,7 +56,7 @@ class KeyEntry(BaseModel):
     name: Annotated[str, AfterValidator(check_name)] | None = None
     scopes: Annotated[list[Scope], BeforeValidator(_as_list)] = ["inference"]
     models: Annotated[list[str], BeforeValidator(_as_list)] | None = None
-    limits: Annotated[Limits | None, BeforeValidator(check_limits)] = None
+    limits: Annotated[Limits | None, BeforeValidator(_read_limits)] = None
     weight: float = Field(1.0, gt=0, le=1000, allow_inf_nan=False)
 
     @model_validator(mode="before")

@@ -80,7 +80,9 @@ class _KeyValues(argparse.Action):
             if values.startswith("{"):
                 pairs = yaml.safe_load(values)
             elif equals:
-                pairs = {key.replace("-", "_"): yaml.safe_load(value)}
+                # Names of arguments, but not those of models, may be written either way.
+                name = key.replace("-", "_") if self.dest == "engine_args" else key
+                pairs = {name: yaml.safe_load(value)}
             else:
                 raise ValueError
         except (ValueError, yaml.YAMLError):

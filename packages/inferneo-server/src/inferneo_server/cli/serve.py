@@ -24,6 +24,7 @@ def run(values: argparse.Namespace) -> int:
     # Imported late: they take a second, and an error in the settings should come at once.
     import uvloop
 
+    from inferneo_server.database import DatabaseError
     from inferneo_server.engines.base import EngineStartError
     from inferneo_server.server import serve
 
@@ -36,6 +37,8 @@ def run(values: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
+    except DatabaseError as error:
+        raise Failure(str(error)) from None
     except EngineStartError as error:
         raise Failure(f"{settings.model} cannot be served: {error}") from None
     return 0

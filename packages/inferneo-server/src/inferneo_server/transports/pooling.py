@@ -14,7 +14,7 @@ from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 from inferneo_server.transports.whole import WholeAnswer
 
-_ERRORS = error_responses(400, 401, 403, 404, 413, 503, 504)
+_ERRORS = error_responses(400, 401, 403, 404, 413, 429, 503, 504)
 
 
 @post(
