@@ -35,6 +35,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("serve models (the default)", "serve"),
+    "keys": Command("make, list, change and end the keys that requests carry", "keys"),
 }
 
 
