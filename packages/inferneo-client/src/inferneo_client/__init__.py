@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from inferneo_client._errors import (
         ConnectionFailed,
         InvalidAnswer,
-        PermissionDenied,
         StreamInterruptedError,
         StreamTruncatedError,
         TimedOut,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         ApiError,
         Conflict,
         NotFound,
+        PermissionDenied,
         RequestError,
         ServerError,
         TooManyRequests,
@@ -42,7 +42,6 @@ _HOMES = {
     "inferneo_client._errors": (
         "ConnectionFailed",
         "InvalidAnswer",
-        "PermissionDenied",
         "StreamInterruptedError",
         "StreamTruncatedError",
         "TimedOut",
@@ -57,6 +56,7 @@ _HOMES = {
         "ApiError",
         "Conflict",
         "NotFound",
+        "PermissionDenied",
         "RequestError",
         "ServerError",
         "TooManyRequests",

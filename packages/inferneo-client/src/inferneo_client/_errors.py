@@ -4,8 +4,6 @@ What a server answered is raised as the class of `inferneo_core.errors` that the
 Below that same root stand the errors that only a client sees:
 
 ApiError
-├── RequestError
-│   └── PermissionDenied            403
 ├── UnparsableAnswer                the model did not write the type that `parse` asked for
 └── ConnectionFailed                no answer came, or not all of it; `status` is 0
     ├── TimedOut                    also a TimeoutError; `phase` says which wait
@@ -24,14 +22,6 @@ from inferneo_core.errors import ApiError, InvalidRequest, RequestError, ServerE
 Phase = Literal["connect", "pool", "ttft", "idle", "total"]
 
 _EXCERPT = 200
-
-
-class PermissionDenied(RequestError):
-    """The key may not do that."""
-
-    status: ClassVar[int] = 403
-    type: ClassVar[str] = "permission_error"
-    code: ClassVar[str] = "permission_denied"
 
 
 class ConnectionFailed(ApiError):

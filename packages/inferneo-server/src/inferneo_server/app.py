@@ -1,5 +1,6 @@
 """Receives the settings and the registry; hands on the ASGI application. Knows all the parts."""
 
+import contextlib
 import os
 from functools import partial
 
@@ -8,14 +9,22 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
+from inferneo_core.limits import LIMIT_HEADERS
+from inferneo_server.access.check import KeyCheck
+from inferneo_server.access.identity import Identity
+from inferneo_server.access.jwt import JwtCheck
+from inferneo_server.access.key_store import FILE_NAME
+from inferneo_server.access.keys import Keys, StaticKey
+from inferneo_server.access.settings import KeyEntry
+from inferneo_server.access.stored_keys import StoredKeys
 from inferneo_server.engines.base import Engine, EngineStartError
-from inferneo_server.identity import KeyCheck, Keys
 from inferneo_server.metrics import CHOICES_RUNNING
 from inferneo_server.registry import Registry
 from inferneo_server.response_store import ResponseStore
 from inferneo_server.responses import Responses
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
+from inferneo_server.stores import make_spending
 from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
 from inferneo_server.transports import (
@@ -27,6 +36,7 @@ from inferneo_server.transports import (
     status,
     streams,
     tokens,
+    usage,
     websocket,
 )
 from inferneo_server.transports.documentation import (
@@ -35,6 +45,7 @@ from inferneo_server.transports.documentation import (
     openapi_json,
 )
 from inferneo_server.transports.errors import error_response
+from inferneo_server.transports.limits import LimitHeaders
 from inferneo_server.transports.requests import ApiRequest
 
 
@@ -68,9 +79,9 @@ def make_engine(settings: Settings) -> Engine:
     )
 
 
-def make_app(settings: Settings, service: Service) -> ASGIApp:
-    """Put the application together."""
-    keys = Keys(settings.keys)
+def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> ASGIApp:
+    """Put the application together; without keys those of the settings are let in."""
+    keys = keys or make_keys(settings)
     CHOICES_RUNNING.set_function(lambda: service.registry.running)
     app = Litestar(
         route_handlers=[
@@ -80,13 +91,21 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
             messages.router,
             streams.router,
             tokens.router,
+            usage.router,
             *websocket.handlers,
             *status.handlers,
             *playground.handlers,
             openapi_json,
             assets_router(),
         ],
-        middleware=[partial(KeyCheck, keys=keys)],
+        middleware=[
+            partial(KeyCheck, keys=keys),
+            partial(
+                LimitHeaders,
+                limiter=service.spending.limiter,
+                anonymous=None if keys.required else settings.anonymous_limits,
+            ),
+        ],
         cors_config=_cors(settings),
         exception_handlers={Exception: error_response},
         request_class=ApiRequest,
@@ -115,12 +134,17 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "inferneo-stream",
             "inferneo-replayed",
             "retry-after-ms",
+            *LIMIT_HEADERS,
         ],
     )
 
 
 def make_service(settings: Settings) -> Service:
-    """A service over one model, which is loaded when its registry runs."""
+    """A service over one model, which is loaded when its registry runs.
+
+    Raises:
+        DatabaseError: a store of limits or usage cannot be opened.
+    """
     return Service(
         Registry(settings.model_name, lambda: make_engine(settings)),
         Streams(
@@ -128,7 +152,38 @@ def make_service(settings: Settings) -> Service:
             total_bytes=settings.stream_logs_bytes,
             repeat_seconds=settings.repeat_seconds,
         ),
+        make_spending(settings),
     )
+
+
+def make_keys(settings: Settings) -> Keys:
+    """The keys that are let in: of the settings, of the file that commands write, of an issuer."""
+    state_dir = settings.state_dir.expanduser()
+    return Keys(
+        [_static_key(each) for each in settings.keys],
+        stored=StoredKeys(state_dir / FILE_NAME),
+        issuer=JwtCheck(settings.jwt) if settings.jwt else None,
+        state_dir=state_dir,
+    )
+
+
+def keys_required(settings: Settings) -> bool:
+    """Whether requests must carry a key, with these settings and the file as it is now."""
+    with contextlib.closing(make_keys(settings)) as keys:
+        return keys.required
+
+
+def _static_key(entry: KeyEntry) -> StaticKey:
+    identity = Identity(
+        name=entry.name or "",
+        scopes=frozenset(entry.scopes),
+        models=None if entry.models is None else frozenset(entry.models),
+        limits=entry.limits,
+        weight=entry.weight,
+    )
+    if entry.key is not None:
+        return StaticKey.of(entry.key.get_secret_value(), identity)
+    return StaticKey.of_digest(bytes.fromhex(entry.key_sha256 or ""), identity)
 
 
 def make_store(settings: Settings) -> ResponseStore:

@@ -14,9 +14,9 @@ from typing import Any
 import uvicorn
 from pydantic import SecretStr
 
-from inferneo_server.app import make_app, make_service
+from inferneo_server.access.check import is_loopback
+from inferneo_server.app import keys_required, make_app, make_keys, make_service
 from inferneo_server.engines.base import Task
-from inferneo_server.identity import is_loopback
 from inferneo_server.metrics import TASKS
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
@@ -90,11 +90,13 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         EngineStartError: the model could not be loaded.
+        DatabaseError: a store of limits or usage cannot be opened.
     """
     settings = _with_key(settings)
+    keys = make_keys(settings)
     service = make_service(settings)
     config = uvicorn.Config(
-        make_app(settings, service),
+        make_app(settings, service, keys),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -114,6 +116,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
     models = asyncio.create_task(service.registry.run())
+    stores = asyncio.create_task(service.spending.run())
     progress = asyncio.create_task(_tell_progress(settings, server, service))
     models.add_done_callback(server.exit_without_models)
     try:
@@ -124,7 +127,11 @@ async def serve(settings: Settings) -> None:
         # Before the engine: what it fails would be kept for its readers.
         await service.streams.aclose()
         models.cancel()
-        await asyncio.gather(models, progress, return_exceptions=True)
+        stores.cancel()
+        await asyncio.gather(models, progress, stores, return_exceptions=True)
+        keys.close()
+        # Last of all: what ended until now has been settled.
+        await service.spending.aclose()
     if failure is not None:
         raise failure
 
@@ -149,13 +156,13 @@ def _bound_stalled(listener: Any, seconds: float) -> None:
 
 def _with_key(settings: Settings) -> Settings:
     """Make a key where anyone on the network could reach the server."""
-    if settings.keys or is_loopback(settings.host):
+    if keys_required(settings) or is_loopback(settings.host):
         return settings
     key = f"sk-{secrets.token_urlsafe(32)}"
     print(
         f"No key is set, and {settings.host} can be reached from other machines.\n"
         f"Made one for this run; requests must carry it: {key}\n"
-        "Set your own by INFERNEO_API_KEY or --api-key.",
+        "Set your own by INFERNEO_API_KEY or --api-key, or make some: inferneo-server keys create.",
         file=sys.stderr,
         flush=True,
     )
@@ -198,7 +205,11 @@ def _example(tasks: Set[Task]) -> tuple[str, str]:
 
 
 def _banner(settings: Settings, url: str, seconds: float, route: str, body: str) -> str:
-    key = "" if not settings.keys else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
+    key = (
+        ""
+        if not keys_required(settings)
+        else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
+    )
     return f"""
   Inferneo serves {settings.model_name} at {url}/v1 (loaded in {seconds:.0f} s)
 

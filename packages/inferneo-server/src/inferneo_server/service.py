@@ -8,7 +8,9 @@ import msgspec
 from inferneo_core.chat import ChatCompletionRequest, NamedTool
 from inferneo_core.completions import DEFAULT_MAX_TOKENS, CompletionRequest
 from inferneo_core.errors import ContextLengthExceeded, DeadlineExceeded, Draining
+from inferneo_core.models import Model
 from inferneo_core.sampling import SamplingFields, StreamOptions
+from inferneo_server.access.identity import Identity
 from inferneo_server.answers.base import AnswerForm
 from inferneo_server.answers.chat import ChatDetails, ChatForm, DetailedChatForm
 from inferneo_server.answers.text import DetailedTextForm, TextDetails, TextForm
@@ -18,6 +20,7 @@ from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.generation import Generation, Terms
 from inferneo_server.registry import Registry
+from inferneo_server.spending import Spending
 from inferneo_server.streams import Reader, Streams
 
 
@@ -39,12 +42,19 @@ class Service:
 
     Attributes:
         streams: the generations that have readers, or may get one again.
+        spending: what callers may spend, and what they have spent.
         draining: set when the server is about to stop; new requests are refused from then on.
     """
 
-    def __init__(self, registry: Registry, streams: Streams | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        streams: Streams | None = None,
+        spending: Spending | None = None,
+    ) -> None:
         self.registry = registry
         self.streams = streams or Streams()
+        self.spending = spending or Spending()
         self.draining = False
 
     @property
@@ -52,15 +62,36 @@ class Service:
         """Whether an answer is still being written, or waited for by who was cut off from it."""
         return self.registry.running > 0 or self.streams.awaited
 
-    def engine(self, model: str | None, task: Task | None = None) -> Engine:
+    def engine(self, model: str | None, identity: Identity, task: Task | None = None) -> Engine:
         """The engine of a model, for a request that is answered at once.
 
         Raises:
-            ApiError: the server is about to stop, or as in `Registry.engine`.
+            ApiError: the server is about to stop, who asks may not use the model, or as in
+                `Registry.engine`.
         """
         if self.draining:
             raise Draining
+        return self._engine(model, identity, task)
+
+    def _engine(self, model: str | None, identity: Identity, task: Task | None = None) -> Engine:
+        # The one place where a request gets at an engine, whatever brought it.
+        identity.check_model(self.registry.name if model is None else model)
         return self.registry.engine(model, task)
+
+    def models(self, identity: Identity) -> list[Model]:
+        """The models that somebody may ask for now."""
+        allowed = identity.models
+        return [each for each in self.registry.models if allowed is None or each.id in allowed]
+
+    def model(self, name: str, identity: Identity) -> Model:
+        """The model of that name.
+
+        Raises:
+            ModelNotAllowed: who asks may not use it.
+            ModelNotFound: there is none.
+        """
+        identity.check_model(name)
+        return self.registry.model(name)
 
     async def begin(
         self,
@@ -89,22 +120,22 @@ class Service:
         except TimeoutError:
             raise DeadlineExceeded from None
 
-    async def count_tokens(self, request: ChatCompletionRequest) -> int:
+    async def count_tokens(self, request: ChatCompletionRequest, identity: Identity) -> int:
         """How many tokens the prompt of a chat request has.
 
         Raises:
             ApiError: the request is refused.
         """
-        engine = self.registry.engine(request.model)
+        engine = self._engine(request.model, identity)
         return len((await engine.render_chat(check_chat(request))).token_ids)
 
-    async def fits(self, request: ChatCompletionRequest) -> bool:
+    async def fits(self, request: ChatCompletionRequest, identity: Identity) -> bool:
         """Whether the model's context holds a chat request's prompt and answer.
 
         Raises:
             ApiError: the request is refused for another reason.
         """
-        engine = self.registry.engine(request.model)
+        engine = self._engine(request.model, identity)
         max_tokens = request.max_completion_tokens or request.max_tokens
         try:
             prompt = await engine.render_chat(check_chat(request))
@@ -129,7 +160,7 @@ class Service:
     async def _chat(
         self, request: ChatCompletionRequest, terms: Terms, wording: Wording | None
     ) -> Generation:
-        engine = self.registry.engine(request.model, "generate")
+        engine = self._engine(request.model, terms.identity, "generate")
         request = check_chat(request)
         max_tokens = request.max_completion_tokens or request.max_tokens
         prompt = await engine.render_chat(request)
@@ -148,7 +179,15 @@ class Service:
         form = self._chat_form(details, wording)
         logprobs = (request.top_logprobs or 0) if request.logprobs else None
         return await self._submit(
-            form, engine, request, terms, [prompt], max_tokens, logprobs=logprobs, parsing=parsing
+            form,
+            engine,
+            request,
+            terms,
+            [prompt],
+            max_tokens,
+            asked=_asked(request),
+            logprobs=logprobs,
+            parsing=parsing,
         )
 
     def _chat_form(self, details: ChatDetails, wording: Wording | None) -> AnswerForm:
@@ -158,7 +197,7 @@ class Service:
         return DetailedChatForm(name, details) if details.any else ChatForm(name)
 
     async def _complete(self, request: CompletionRequest, terms: Terms) -> Generation:
-        engine = self.registry.engine(request.model, "generate")
+        engine = self._engine(request.model, terms.identity, "generate")
         texts = split_prompt(request.prompt)
         check_text(request, len(texts))
         # Nothing at all cannot be asked for: one token is written, and not told.
@@ -195,7 +234,14 @@ class Service:
         name = self.registry.name
         form = DetailedTextForm(name, details) if details.any else TextForm(name)
         return await self._submit(
-            form, engine, request, terms, prompts, max_tokens, logprobs=logprobs
+            form,
+            engine,
+            request,
+            terms,
+            prompts,
+            max_tokens,
+            asked="" if request.max_tokens is None else "max_tokens",
+            logprobs=logprobs,
         )
 
     async def _submit(
@@ -207,36 +253,76 @@ class Service:
         prompts: Sequence[Prompt],
         max_tokens: int | None,
         *,
+        asked: str,
         logprobs: int | None = None,
         parsing: Parsing | None = None,
     ) -> Generation:
+        """Charge a request, hand it to the engine, and have what comes of it settled.
+
+        Args:
+            form: words the answer.
+            engine: writes it.
+            request: how to write it.
+            terms: who asks.
+            prompts: what is answered.
+            max_tokens: how long each answer may be; None is as long as there is room.
+            asked: the request's field that says so; empty where it does not.
+            logprobs: how many are told for each token.
+            parsing: what is to be found in the text.
+        """
         choices = request.n or 1
-        stream = await submit_all(
-            (
-                engine.submit(
-                    f"{form.id}-{number}",
-                    prompt,
-                    request,
-                    max_tokens=max_tokens or engine.max_model_len - len(prompt.token_ids),
-                    streamed=bool(request.stream),
-                    logprobs=logprobs,
-                    parsing=parsing,
-                )
-                for number, prompt in enumerate(prompts)
-            ),
-            choices,
-        )
+        prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
+        spend = self.spending.open(terms.identity, self.registry.name)
+        if spend.limited:
+            param = "prompt" if isinstance(request, CompletionRequest) else "messages"
+            spend.check_prompts([len(prompt.token_ids) for prompt in prompts], param=param)
+            max_tokens = spend.cap(max_tokens, asked=asked)
+            await spend.reserve(prompt_tokens, len(prompts) * choices, max_tokens)
+        try:
+            # Here the request waits for its turn, once there is a queue: charged, and not begun.
+            stream = await submit_all(
+                (
+                    engine.submit(
+                        f"{form.id}-{number}",
+                        prompt,
+                        request,
+                        max_tokens=_within(max_tokens, engine, prompt),
+                        streamed=bool(request.stream),
+                        logprobs=logprobs,
+                        parsing=parsing,
+                    )
+                    for number, prompt in enumerate(prompts)
+                ),
+                choices,
+            )
+        except BaseException:
+            spend.refund()
+            raise
         return Generation(
             form,
             stream,
             choices=len(prompts) * choices,
-            prompt_tokens=sum(len(prompt.token_ids) for prompt in prompts),
+            prompt_tokens=prompt_tokens,
             streamed=bool(request.stream),
             # Named events end with one that tells the usage, asked for or not.
             include_usage=form.named or _options(request).include_usage is True,
             terms=terms,
             log_bytes=self.streams.log_bytes,
+            spend=spend,
         )
+
+
+def _asked(request: ChatCompletionRequest) -> str:
+    """The field that says how long the answer may be; empty where there is none."""
+    if request.max_completion_tokens:
+        return "max_completion_tokens"
+    return "max_tokens" if request.max_tokens else ""
+
+
+def _within(max_tokens: int | None, engine: Engine, prompt: Prompt) -> int:
+    """How long an answer may be: as was asked for, which fits, and never beyond the context."""
+    room = engine.max_model_len - len(prompt.token_ids)
+    return min(max_tokens or room, room)
 
 
 def _options(request: SamplingFields) -> StreamOptions:

@@ -4,12 +4,20 @@ The only reader of the environment. A flag wins over the environment, that over 
 """
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import (
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -20,12 +28,17 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
+from inferneo_server.access.identity import Limits
+from inferneo_server.access.settings import JwtSettings, KeyEntry
+from inferneo_server.limits.presets import parse_limits
+
 EMBEDDED_MODEL = "inferneo-tiny"
 ENV_PREFIX = "INFERNEO_"
 
 # It thinks only where the request enables it.
 _EMBEDDED_REASONING_PARSER = "deepseek_v3"
 
+LimitsSetting = Annotated[Limits, PlainValidator(parse_limits)]
 EngineName = Literal["vllm", "torch", "simulated"]
 
 
@@ -61,8 +74,12 @@ class Settings(BaseSettings):
     )
     strict: bool = Field(False, description="refuse requests with unknown fields")
     api_key: SecretStr | None = Field(None, description="the key that requests must carry")
-    api_keys: list[SecretStr] = Field(
-        default_factory=list, description="further keys; generations belong to the key they carry"
+    api_keys: list[KeyEntry] = Field(
+        default_factory=list,
+        description="further keys; in the file, one may be a table with what it may do",
+    )
+    jwt: JwtSettings | None = Field(
+        None, description="which JSON Web Tokens are let in, as a table (see operations)"
     )
     cors_origins: list[str] = Field(
         default_factory=list,
@@ -116,6 +133,28 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         30.0, ge=0, description="how long running requests may go on after SIGTERM"
     )
+    default_limits: LimitsSetting | None = Field(
+        None,
+        description="limits of keys that name none: `inferneo`, `vllm-api-server`, or a mapping",
+    )
+    anonymous_limits: LimitsSetting | None = Field(
+        None, description="limits of each address, where no key is required"
+    )
+    model_limits: dict[str, LimitsSetting] = Field(
+        default_factory=dict,
+        description="limits of what each caller may use of a model, by the model's name",
+    )
+    limits_store: str = Field(
+        "sqlite",
+        pattern=r"^(memory|sqlite|(redis|rediss|unix)://.+)$",
+        description="where it is kept what callers have used of their limits: `memory`, `sqlite` "
+        "(in `state_dir`) or `redis://...`, which several machines can share",
+    )
+    usage_store: Literal["memory", "sqlite", "redis"] | None = Field(
+        None,
+        description="where usage is metered (default: where the limits are kept if that is Redis, "
+        "else `sqlite`; `memory` forgets it with the process)",
+    )
     state_dir: Path = Field(
         Path("~/.local/state/inferneo"),
         description="folder of what outlives a restart: keys, usage, models loaded at run time",
@@ -140,11 +179,23 @@ class Settings(BaseSettings):
         file = InitSettingsSource(settings_cls, _read_file(Path(config)) if config else {})
         return init_settings, _Environment(settings_cls), file
 
+    @field_validator("jwt", mode="before")
+    @classmethod
+    def _read_jwt(cls, value: Any) -> Any:
+        """A flag is text."""
+        return _read_yaml(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_stores(self) -> Self:
+        if self.usage_store == "redis" and self.limits_store in ("memory", "sqlite"):
+            raise ValueError("usage_store: redis needs a limits_store that names the Redis")
+        return self
+
     @property
-    def keys(self) -> list[str]:
-        """All keys that requests may carry; none lets everyone in."""
-        given = [self.api_key] if self.api_key else []
-        return [key.get_secret_value() for key in [*given, *self.api_keys]]
+    def keys(self) -> list[KeyEntry]:
+        """The keys of the settings that requests may carry."""
+        given = [KeyEntry.model_validate(self.api_key)] if self.api_key else []
+        return [*given, *self.api_keys]
 
     @property
     def model_name(self) -> str:
@@ -170,6 +221,10 @@ class Settings(BaseSettings):
         return str(path) if path.is_dir() else self.model
 
 
+# What is text whatever it looks like.
+_TEXTS = frozenset({"secret"})
+
+
 class _Environment(EnvSettingsSource):
     """Variables, of which one inside a setting (`A__B`) means what its text means in the file."""
 
@@ -178,7 +233,7 @@ class _Environment(EnvSettingsSource):
     ) -> dict[str, Any]:
         values = super().explode_env_vars(field_name, field, env_vars)
         return {
-            name: _read_yaml(value) if isinstance(value, str) else value
+            name: _read_yaml(value) if isinstance(value, str) and name not in _TEXTS else value
             for name, value in values.items()
         }
 
@@ -208,7 +263,7 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
 def _explain(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}"
+        return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
     near = difflib.get_close_matches(name, Settings.model_fields, n=1)
     return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
@@ -232,3 +287,8 @@ def _read_yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+
+
+def visible_gpus() -> str | None:
+    """Which GPUs engines may see, by CUDA's own variable; None is all."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")

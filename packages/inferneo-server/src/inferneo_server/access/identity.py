@@ -4,6 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from inferneo_core.errors import ModelNotAllowed
+
 Scope = Literal["inference", "admin"]
 
 
@@ -45,6 +47,7 @@ class Identity(Struct, frozen=True, kw_only=True):
         limits: what it may use; None is what the settings say of those without limits.
         weight: its share of a busy engine, beside the other identities'.
         expires_at: when it ends, in seconds since the epoch; None is never.
+        counted_as: what its limits count, where that is not the owner: an address.
     """
 
     owner: str = ""
@@ -54,6 +57,19 @@ class Identity(Struct, frozen=True, kw_only=True):
     limits: Limits | None = None
     weight: float = 1.0
     expires_at: float | None = None
+    counted_as: str = ""
+
+    def check_model(self, *names: str) -> None:
+        """Refuse a model that the identity may not use; unknown ones too, of which it learns none.
+
+        Args:
+            names: what the request calls it, and what it is called.
+
+        Raises:
+            ModelNotAllowed: it may use none of these.
+        """
+        if self.models is not None and self.models.isdisjoint(names):
+            raise ModelNotAllowed(names[0])
 
 
 ANYONE = Identity()

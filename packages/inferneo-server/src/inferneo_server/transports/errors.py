@@ -31,10 +31,12 @@ logger = logging.getLogger(__name__)
 _DESCRIPTIONS = {
     400: "The request does not fit",
     401: "The key is missing or wrong",
+    403: "The key may not do that, or not use that model",
     404: "There is no such model, stream or response",
     409: "The idempotency key belongs to another request",
     410: "What follows the given event is no longer kept",
     413: "The body is too large",
+    429: "A limit of the caller is reached",
     503: "The engine is loading, restarting or overloaded",
     504: "The time that the request allowed is over",
 }

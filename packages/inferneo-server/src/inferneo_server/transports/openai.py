@@ -13,19 +13,19 @@ from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
-_ERRORS = error_responses(400, 401, 404, 409, 413, 503, 504)
+_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 503, 504)
 
 
-@get("/models", responses=error_responses(401))
+@get("/models", responses=error_responses(401, 403))
 async def list_models(request: ApiRequest) -> ModelList:
     """List the models that are served."""
-    return ModelList(data=request.service.registry.models)
+    return ModelList(data=request.service.models(request.identity))
 
 
-@get("/models/{model_id:path}", responses=error_responses(401, 404))
+@get("/models/{model_id:path}", responses=error_responses(401, 403, 404))
 async def get_model(request: ApiRequest, model_id: str) -> Model:
     """Describe one model; ids may hold slashes."""
-    return request.service.registry.model(model_id.removeprefix("/"))
+    return request.service.model(model_id.removeprefix("/"), request.identity)
 
 
 @post(

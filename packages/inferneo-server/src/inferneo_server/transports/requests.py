@@ -13,9 +13,9 @@ from litestar.types import Empty
 
 from inferneo_core.codec import decode_known
 from inferneo_core.errors import InvalidRequest
+from inferneo_server.access.check import identity_of
 from inferneo_server.access.identity import Identity
 from inferneo_server.generation import Terms
-from inferneo_server.identity import identity_of
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 
@@ -48,13 +48,18 @@ class ApiRequest(Request[None, None, State]):
         return settings
 
     @property
+    def identity(self) -> Identity:
+        """Who sends the request."""
+        return identity_of(self.scope)
+
+    @property
     def terms(self) -> Terms:
         """What the headers ask for beside the answer.
 
         Raises:
             InvalidRequest: a header does not fit.
         """
-        identity = identity_of(self.scope)
+        identity = self.identity
         headers = self.headers
         resume_for = headers.get("inferneo-resume-for")
         timeout = headers.get("inferneo-timeout")

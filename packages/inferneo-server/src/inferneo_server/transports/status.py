@@ -78,7 +78,14 @@ async def ready(request: ApiRequest) -> Response[Readiness]:
     return Response(Readiness(status=status), status_code=200 if status == "ready" else 503)
 
 
-@get("/metrics", tags=["Server"], sync_to_thread=True, media_type="text/plain")
+@get(
+    "/metrics",
+    tags=["Server"],
+    sync_to_thread=True,
+    media_type="text/plain",
+    # They tell of all keys together. Nobody wants a line of the audit log for each scrape.
+    opt={"scope": "admin", "audit": False},
+)
 def metrics() -> Response[bytes]:
     """Give the metrics of the server and of its engine in Prometheus' text format."""
     return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})

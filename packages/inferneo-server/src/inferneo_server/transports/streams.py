@@ -10,7 +10,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from inferneo_core.errors import InvalidRequest
-from inferneo_server.identity import owner_of
+from inferneo_server.access.check import owner_of
 from inferneo_server.streams import Reader
 from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.errors import error_responses
@@ -19,7 +19,7 @@ from inferneo_server.transports.requests import ApiRequest
 # A browser's EventSource comes back after a cut as soon as is polite.
 RETRY_MS = 500
 
-_ERRORS = error_responses(400, 401, 404, 410)
+_ERRORS = error_responses(400, 401, 403, 404, 410)
 
 
 class CancelledStream(Struct, frozen=True, kw_only=True):
