@@ -6,6 +6,7 @@ ApiError
 ├── RequestError            the caller must change the request
 │   ├── InvalidRequest          400, 413
 │   ├── ContextLengthExceeded   400
+│   ├── ModelLoadFailed         400
 │   ├── AuthenticationFailed    401
 │   ├── PermissionDenied        403
 │   │   └── ModelNotAllowed         403
@@ -127,6 +128,12 @@ class ContextLengthExceeded(RequestError):
     """The prompt, or the prompt and the tokens asked for, do not fit the model."""
 
     code: ClassVar[str] = "context_length_exceeded"
+
+
+class ModelLoadFailed(RequestError):
+    """The model cannot be loaded as it was asked for; what served before serves on."""
+
+    code: ClassVar[str] = "model_load_failed"
 
 
 class AuthenticationFailed(RequestError):
@@ -291,8 +298,8 @@ class EngineUnavailable(ServerError):
     close_code: ClassVar[int] = 1012
     code: ClassVar[str] = "engine_unavailable"
 
-    def __init__(self, message: str, *, retry_after: float = 5) -> None:
-        super().__init__(message, headers=retry_headers(retry_after))
+    def __init__(self, message: str, *, retry_after: float = 5, code: str | None = None) -> None:
+        super().__init__(message, headers=retry_headers(retry_after), code=code)
 
 
 class Overloaded(ServerError):
@@ -302,8 +309,8 @@ class Overloaded(ServerError):
     close_code: ClassVar[int] = 1013
     code: ClassVar[str] = "overloaded"
 
-    def __init__(self, message: str, *, retry_after: float = 1) -> None:
-        super().__init__(message, headers=retry_headers(retry_after))
+    def __init__(self, message: str, *, retry_after: float = 1, code: str | None = None) -> None:
+        super().__init__(message, headers=retry_headers(retry_after), code=code)
 
 
 class LimitsUnavailable(ServerError):

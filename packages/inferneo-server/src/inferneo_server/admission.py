@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import time
 from collections import deque
+from functools import partial
 
 from msgspec import Struct
 
@@ -195,6 +196,37 @@ class Admission:
             return 1.0
         seconds = (time.monotonic() - self._ends[0]) / len(self._ends)
         return min(max(seconds * (self.waiting + 1), 0.1), MAX_RETRY_SECONDS)
+
+
+class Queues:
+    """The queues of a server, one in front of each model's engine.
+
+    Args:
+        max_requests: requests that may wait for a model.
+        max_tokens: prompt tokens that may wait for a model.
+        max_seconds: how long a request may wait.
+    """
+
+    def __init__(
+        self, *, max_requests: int = 1024, max_tokens: int = 2**22, max_seconds: float = 60.0
+    ) -> None:
+        self._make = partial(
+            Admission, max_requests=max_requests, max_tokens=max_tokens, max_seconds=max_seconds
+        )
+        self._queues: dict[str, Admission] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        # A copy: metrics are read by another thread.
+        return sum(queue.waiting for queue in tuple(self._queues.values()))
+
+    def of(self, model: str) -> Admission:
+        """The queue in front of a model's engine."""
+        queue = self._queues.get(model)
+        if queue is None:
+            queue = self._queues[model] = self._make()
+        return queue
 
 
 class Place:

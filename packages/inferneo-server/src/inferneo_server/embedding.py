@@ -37,7 +37,18 @@ async def embed(service: Service, request: EmbeddingRequest, identity: Identity)
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = service.engine(request.model, identity, "embed")
+    with await service.lease(request.model, identity, "embed") as lease:
+        prompts, options = await _prepared(lease.engine, request)
+        charged = lengths(prompts)
+        async with service.reading(lease, identity, charged, param="input"):
+            vectors = await lease.engine.embed(f"embd-{uuid4().hex}", prompts, options)
+            usage = count_tokens(prompts, lease.name)
+    return await _encoded(vectors, lease.name, usage, base64=request.encoding_format == "base64")
+
+
+async def _prepared(
+    engine: Engine, request: EmbeddingRequest
+) -> tuple[Sequence[Prompt], PoolingOptions]:
     inputs = split_prompt(request.input, param="input")
     if len(inputs) > MAX_INPUTS:
         raise InvalidRequest(
@@ -59,12 +70,7 @@ async def embed(service: Service, request: EmbeddingRequest, identity: Identity)
         activation=request.use_activation,
         priority=request.priority or 0,
     )
-    name = service.registry.name
-    async with service.spending.reading(identity, name, lengths(prompts), param="input"):
-        vectors = await engine.embed(f"embd-{uuid4().hex}", prompts, options)
-        usage = count_tokens(prompts, name)
-        base64 = request.encoding_format == "base64"
-        return await _encoded(vectors, name, usage, base64=base64)
+    return prompts, options
 
 
 def make_cut(engine: Engine, kept: int | None, side: Side | None) -> Cut | None:

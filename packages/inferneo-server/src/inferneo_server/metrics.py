@@ -23,6 +23,13 @@ QUEUE_SECONDS = Histogram(
     "inferneo_queue_seconds", "Time that requests waited for a place", buckets=_SECONDS
 )
 QUEUED = Gauge("inferneo_requests_waiting", "Requests that wait for a place in front of an engine")
+MODELS_LOADED = Gauge("inferneo_models_loaded", "Models whose engine takes requests")
+LOAD_SECONDS = Histogram(
+    "inferneo_model_load_seconds",
+    "Time that starting an engine took, by outcome: loaded, failed, cancelled",
+    ["outcome"],
+    buckets=(1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+)
 TASKS = Gauge("inferneo_tasks", "asyncio tasks alive")
 
 

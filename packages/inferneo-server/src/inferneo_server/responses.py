@@ -13,8 +13,9 @@ from inferneo_server.access.identity import Identity
 from inferneo_server.answers.chat import ChatDetails
 from inferneo_server.answers.responses import ResponseForm
 from inferneo_server.generation import Generation, Terms
+from inferneo_server.rendering import Wording
 from inferneo_server.response_store import ResponseStore, StoredResponse
-from inferneo_server.service import Service, Wording
+from inferneo_server.service import Service
 from inferneo_server.streams import Reader
 from inferneo_server.translations.responses import (
     chat_request,
@@ -86,7 +87,8 @@ class Responses:
         with renamed_fields():
             items, size = _conversation(request, self._before(request, owner, unstored))
             tokens = await self._service.count_tokens(chat_request(request, items), identity)
-        form = ResponseForm(request, self._service.registry.name, ChatDetails())
+        name = self._service.registry.status(request.model).id
+        form = ResponseForm(request, name, ChatDetails())
         usage = Usage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens)
         events = [*form.opening(0), form.usage_chunk(usage)]
         response = form.response("completed")

@@ -32,6 +32,7 @@ from inferneo_server.embedding import (
     render_all,
 )
 from inferneo_server.engines.base import Engine, PoolingOptions, Prompt, Vector
+from inferneo_server.registry import Lease
 from inferneo_server.service import Service
 
 # Charges prompts of these lengths, and settles behind its block.
@@ -52,24 +53,25 @@ async def score(service: Service, request: ScoreRequest, identity: Identity) -> 
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = _engine(service, request, identity)
-    first, second = _given(request)
-    queries, documents = _texts(getattr(request, first)), _texts(getattr(request, second))
-    for name, texts in ((first, queries), (second, documents)):
-        if not texts:
-            raise InvalidRequest(f"Empty '{name}'", param=name)
-    if len(queries) not in (1, len(documents)):
-        raise InvalidRequest(
-            f"'{first}' must be one text, or as many as '{second}' has", param=first
-        )
-    charge = partial(service.spending.reading, identity, service.registry.name, param=second)
-    scores, prompts = await _scores(engine, request, queries, documents, charge, param=second)
+    with await _lease(service, request, identity) as lease:
+        first, second = _given(request)
+        queries, documents = _texts(getattr(request, first)), _texts(getattr(request, second))
+        for name, texts in ((first, queries), (second, documents)):
+            if not texts:
+                raise InvalidRequest(f"Empty '{name}'", param=name)
+        if len(queries) not in (1, len(documents)):
+            raise InvalidRequest(
+                f"'{first}' must be one text, or as many as '{second}' has", param=first
+            )
+        charge = partial(service.reading, lease, identity, param=second)
+        engine = lease.engine
+        scores, prompts = await _scores(engine, request, queries, documents, charge, param=second)
     return ScoreList(
         id=f"score-{uuid4().hex}",
         created=int(time.time()),
-        model=service.registry.name,
+        model=lease.name,
         data=[Score(index=index, score=each) for index, each in enumerate(scores)],
-        usage=count_tokens(prompts, service.registry.name),
+        usage=count_tokens(prompts, lease.name),
     )
 
 
@@ -79,21 +81,21 @@ async def rerank(service: Service, request: RerankRequest, identity: Identity) -
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = _engine(service, request, identity)
-    documents = _texts(request.documents)
-    if not documents:
-        raise InvalidRequest("Empty 'documents'", param="documents")
-    charge = partial(service.spending.reading, identity, service.registry.name, param="documents")
-    scores, prompts = await _scores(
-        engine, request, _texts(request.query), documents, charge, param="documents"
-    )
+    with await _lease(service, request, identity) as lease:
+        documents = _texts(request.documents)
+        if not documents:
+            raise InvalidRequest("Empty 'documents'", param="documents")
+        charge = partial(service.reading, lease, identity, param="documents")
+        scores, prompts = await _scores(
+            lease.engine, request, _texts(request.query), documents, charge, param="documents"
+        )
     # The first of equals stays the first.
     order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
     told = request.return_documents is not False
     return Reranking(
         id=f"rerank-{uuid4().hex}",
-        model=service.registry.name,
-        usage=count_tokens(prompts, service.registry.name),
+        model=lease.name,
+        usage=count_tokens(prompts, lease.name),
         results=[
             RerankResult(
                 index=index,
@@ -105,10 +107,12 @@ async def rerank(service: Service, request: RerankRequest, identity: Identity) -
     )
 
 
-def _engine(service: Service, request: ScoringFields, identity: Identity) -> Engine:
+async def _lease(service: Service, request: ScoringFields, identity: Identity) -> Lease:
     """An engine that scores pairs itself, or whose vectors can be compared."""
-    engine = service.engine(request.model, identity)
-    return engine if "embed" in engine.tasks else service.engine(request.model, identity, "score")
+    lease = await service.lease(request.model, identity)
+    if "embed" in lease.tasks:
+        return lease
+    return await service.lease(request.model, identity, "score")
 
 
 def _given(request: ScoreRequest) -> tuple[str, str]:

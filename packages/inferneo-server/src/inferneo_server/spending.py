@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from inferneo_core.errors import InvalidRequest
 from inferneo_core.limits import LimitsLeft
 from inferneo_server.access.identity import Identity, Limits
+from inferneo_server.admission import Place
 from inferneo_server.limits.base import RENEW_SECONDS
 from inferneo_server.limits.limiter import Limiter, Reservation
 from inferneo_server.limits.memory import MemoryStore
@@ -44,7 +45,7 @@ class Spending:
     @contextlib.asynccontextmanager
     async def reading(
         self, identity: Identity, model: str, lengths: Sequence[int], *, param: str = ""
-    ) -> AsyncIterator[None]:
+    ) -> "AsyncIterator[Spend]":
         """Charge a request that only reads, as one to embed; it is settled behind the block.
 
         Args:
@@ -63,7 +64,7 @@ class Spending:
                 spend.check_prompts(lengths, param=param)
             await spend.reserve(tokens)
         try:
-            yield
+            yield spend
         except BaseException:
             spend.end(prompt_tokens=tokens, aborted=True)
             raise
@@ -96,7 +97,11 @@ class Spending:
 
 
 class Spend:
-    """What one request spends. It ends once, however often it is told to."""
+    """What one request spends. It ends once, however often it is told to.
+
+    Attributes:
+        place: what it holds of the engine, and gives back at its end; None before it has one.
+    """
 
     __slots__ = (
         "_ended",
@@ -106,6 +111,7 @@ class Spend:
         "_model_limits",
         "_reservation",
         "_spending",
+        "place",
     )
 
     def __init__(self, spending: Spending, identity: Identity, model: str) -> None:
@@ -116,6 +122,7 @@ class Spend:
         self._model_limits = spending.limiter.model_limits(model)
         self._reservation: Reservation | None = None
         self._ended = False
+        self.place: Place | None = None
 
     @property
     def limited(self) -> bool:
@@ -161,6 +168,12 @@ class Spend:
             )
         return limit
 
+    @staticmethod
+    def estimate(prompt_tokens: int, answers: int, max_tokens: int | None) -> int:
+        """What a request is reckoned to use, in tokens."""
+        each = USUAL_ANSWER_TOKENS if max_tokens is None else min(max_tokens, LONG_ANSWER_TOKENS)
+        return prompt_tokens + answers * each
+
     async def reserve(
         self, prompt_tokens: int, answers: int = 0, max_tokens: int | None = None
     ) -> None:
@@ -174,8 +187,7 @@ class Spend:
         Raises:
             ApiError: it is refused.
         """
-        each = USUAL_ANSWER_TOKENS if max_tokens is None else min(max_tokens, LONG_ANSWER_TOKENS)
-        estimate = prompt_tokens + answers * each
+        estimate = self.estimate(prompt_tokens, answers, max_tokens)
         # Who has little to spend may ask with all of it: most answers are shorter than they may be.
         smallest = [
             limit
@@ -197,6 +209,8 @@ class Spend:
         if self._ended:
             return
         self._ended = True
+        if self.place is not None:
+            self.place.release(0)
         if self._reservation is not None:
             later = self._reservation.cancel()
             if later is not None:
@@ -215,6 +229,8 @@ class Spend:
         if self._ended:
             return None
         self._ended = True
+        if self.place is not None:
+            self.place.release(prompt_tokens + completion_tokens)
         use = Use(
             owner=self._identity.owner,
             model=self._model,

@@ -36,10 +36,10 @@ async def tokenize(service: Service, request: TokenizeRequest, identity: Identit
     Raises:
         ApiError: the request is refused.
     """
-    engine = service.engine(request.model, identity)
-    tokens = await _tokens(engine, request)
-    async with service.spending.reading(identity, service.registry.name, [len(tokens)]):
-        return await _tokenized(engine, request, tokens)
+    with await service.lease(request.model, identity) as lease:
+        tokens = await _tokens(lease.engine, request)
+        async with service.spending.reading(identity, lease.name, [len(tokens)]):
+            return await _tokenized(lease.engine, request, tokens)
 
 
 async def _tokenized(engine: Engine, request: TokenizeRequest, tokens: list[int]) -> Tokenized:
@@ -85,16 +85,18 @@ async def detokenize(
     Raises:
         ApiError: the request is refused.
     """
-    engine = service.engine(request.model, identity)
-    limit = max(engine.max_model_len, MAX_TOKENS)
-    if len(request.tokens) > limit:
-        raise InvalidRequest(f"'tokens' has more than {limit} items", param="tokens")
-    counts = [len(request.tokens)]
-    try:
-        async with service.spending.reading(identity, service.registry.name, counts):
-            if len(request.tokens) <= INLINE_TOKENS:
-                return Detokenized(prompt=engine.detokenize(request.tokens))
-            return Detokenized(prompt=await asyncio.to_thread(engine.detokenize, request.tokens))
-    except InvalidRequest as error:
-        error.param = "tokens"
-        raise
+    with await service.lease(request.model, identity) as lease:
+        engine = lease.engine
+        limit = max(engine.max_model_len, MAX_TOKENS)
+        if len(request.tokens) > limit:
+            raise InvalidRequest(f"'tokens' has more than {limit} items", param="tokens")
+        counts = [len(request.tokens)]
+        try:
+            async with service.spending.reading(identity, lease.name, counts):
+                if len(request.tokens) <= INLINE_TOKENS:
+                    return Detokenized(prompt=engine.detokenize(request.tokens))
+                text = await asyncio.to_thread(engine.detokenize, request.tokens)
+                return Detokenized(prompt=text)
+        except InvalidRequest as error:
+            error.param = "tokens"
+            raise

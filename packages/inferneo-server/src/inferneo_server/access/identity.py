@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from inferneo_core.errors import ModelNotAllowed
 
-Scope = Literal["inference", "admin"]
+Scope = Literal["inference", "admin", "priority"]
 
 
 class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -52,7 +52,7 @@ class Identity(Struct, frozen=True, kw_only=True):
 
     owner: str = ""
     name: str = ""
-    scopes: frozenset[Scope] = frozenset({"inference", "admin"})
+    scopes: frozenset[Scope] = frozenset({"inference", "admin", "priority"})
     models: frozenset[str] | None = None
     limits: Limits | None = None
     weight: float = 1.0

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -63,7 +63,7 @@ class KeyEntry(BaseModel):
     @classmethod
     def _read_text(cls, value: Any) -> Any:
         plain = isinstance(value, str | SecretStr)
-        return {"key": value, "scopes": ["inference", "admin"]} if plain else value
+        return {"key": value, "scopes": [*get_args(Scope)]} if plain else value
 
     @model_validator(mode="after")
     def _one_key(self) -> "KeyEntry":
@@ -109,7 +109,7 @@ class JwtSettings(BaseModel):
     audience: Annotated[list[str], BeforeValidator(_as_list)] = []
     leeway_seconds: float = Field(10.0, ge=0, le=300)
     required_claims: list[str] = ["exp"]
-    scope_names: dict[str, Scope] = {"inference": "inference", "admin": "admin"}
+    scope_names: dict[str, Scope] = {name: name for name in get_args(Scope)}
     default_scopes: list[Scope] = ["inference"]
     claims: ClaimNames = ClaimNames()
 

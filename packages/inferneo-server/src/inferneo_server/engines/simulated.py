@@ -57,6 +57,7 @@ class SimulatedEngine:
         self,
         *,
         max_model_len: int = 16_384,
+        max_running: int = 4096,
         first_token_seconds: float = 0.0,
         token_seconds: float = 0.0,
         words: int = DEFAULT_WORDS,
@@ -74,6 +75,7 @@ class SimulatedEngine:
         self.vector_size = vector_size
         self.matryoshka = matryoshka
         self.max_model_len = max_model_len
+        self.max_running = max_running
         self.first_token_seconds = first_token_seconds
         self.token_seconds = token_seconds
         self.words = words
@@ -84,6 +86,7 @@ class SimulatedEngine:
         self._failure: asyncio.Future[str] | None = None
         self._streams: set[SimulatedStream] = set()
         self._pooled = 0
+        self.asleep = False
 
     @property
     def running(self) -> int:
@@ -221,6 +224,15 @@ class SimulatedEngine:
     def forget(self, stream: "SimulatedStream") -> None:
         """A stream has ended."""
         self._streams.discard(stream)
+
+    def check_sleep(self) -> None:
+        """It can."""
+
+    async def sleep(self, level: int) -> None:
+        self.asleep = True
+
+    async def wake(self) -> None:
+        self.asleep = False
 
     async def aclose(self) -> None:
         self.fail("The engine was closed")

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-from vllm.config import VllmConfig
 from vllm.exceptions import VLLMClientError, VLLMValidationError
 
 from inferneo_core.chat import ChatCompletionRequest
@@ -22,19 +21,6 @@ def client_errors(param: str | None) -> Iterator[None]:
         raise InvalidRequest(message, param=error.parameter or param) from error
     except (VLLMClientError, ValueError) as error:
         raise InvalidRequest(str(error), param=param) from error
-
-
-def check_priority(priority: int, config: VllmConfig) -> None:
-    """Refuse a priority where vLLM would not heed it.
-
-    Raises:
-        InvalidRequest: it would not.
-    """
-    if priority and config.scheduler_config.policy != "priority":
-        raise InvalidRequest(
-            "'priority' needs a server that runs with scheduling_policy=priority",
-            param="priority",
-        )
 
 
 @contextlib.contextmanager

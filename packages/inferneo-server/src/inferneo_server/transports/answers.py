@@ -23,7 +23,7 @@ T = TypeVar("T")
 Begin = Callable[[], Coroutine[Any, Any, Reader]]
 
 _JSON_HEADERS = [(b"content-type", b"application/json")]
-_SSE_HEADERS = [
+SSE_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     # Proxies neither keep nor gather what streams (the last one is nginx's).
     (b"cache-control", b"no-cache, no-transform"),
@@ -114,7 +114,7 @@ class EventStream:
     async def _serve(self, send: Send, raw_send: Send) -> None:
         reader = await self._begin()
         try:
-            headers = [*_SSE_HEADERS, *_stream_headers(reader, self._ignored)]
+            headers = [*SSE_HEADERS, *_stream_headers(reader, self._ignored)]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             self._writing = False
             await self._send_events(reader, raw_send)

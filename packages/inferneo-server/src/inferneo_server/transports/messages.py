@@ -14,7 +14,7 @@ from inferneo_core.messages import (
     TokenCount,
 )
 from inferneo_server.answers.messages import MessagesForm
-from inferneo_server.service import Wording
+from inferneo_server.rendering import Wording
 from inferneo_server.translations.messages import chat_request
 from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.errors import error_responses
