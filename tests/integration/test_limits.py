@@ -215,10 +215,10 @@ def test_the_client_raises_what_the_server_raised(limited_server: RunningServer)
         base_url=f"{limited_server.url}/v1", api_key=next(_unused), max_retries=0
     ) as client:
         for _ in range(5):
-            done = client.completions.create(**PROMPT, max_tokens=1)
+            done = client.completions.create(prompt="one two", max_tokens=1)
         assert done.response.limits.remaining_requests == 0
         with pytest.raises(RateLimited) as refused:
-            client.completions.create(**PROMPT, max_tokens=1)
+            client.completions.create(prompt="one two", max_tokens=1)
 
     assert refused.value.type == "requests"
     assert float(refused.value.headers["retry-after-ms"]) > 1000
