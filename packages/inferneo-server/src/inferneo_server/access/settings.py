@@ -43,7 +43,7 @@ def _read_limits(value: Any) -> Limits | None:
 
 
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str | Path) else value
 
 
 class KeyEntry(BaseModel):

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 import msgspec
-import yaml
 
 from inferneo_server.access.audit import audit
 from inferneo_server.access.identity import Limits, Scope
@@ -274,8 +273,12 @@ def _limits(values: argparse.Namespace, before: Limits | None) -> Limits | None:
         if not equals:
             raise Failure(f"--limit takes NAME=NUMBER, not {text!r}")
         # `none` takes a limit away.
-        given[name.replace("-", "_")] = None if number == "none" else yaml.safe_load(number)
+        given[name.replace("-", "_")] = None if number == "none" else _number(number)
     return parse_limits(given)
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else text
 
 
 def _duration(text: str) -> float:
