@@ -22,6 +22,7 @@ from inferneo_core.errors import (
     LimitsUnavailable,
     MethodNotAllowed,
     ModelNotAllowed,
+    ModelLoadFailed,
     ModelNotFound,
     NotFound,
     Overloaded,
@@ -45,6 +46,7 @@ TREE: list[tuple[ApiError, type[Exception], int, int, str, str]] = [
     (RequestError("a"), ApiError, 400, 1008, INVALID, INVALID),
     (InvalidRequest("a"), RequestError, 400, 1008, INVALID, INVALID),
     (ContextLengthExceeded("a"), RequestError, 400, 1008, INVALID, "context_length_exceeded"),
+    (ModelLoadFailed("a"), RequestError, 400, 1008, INVALID, "model_load_failed"),
     (
         AuthenticationFailed("a"),
         RequestError,
