@@ -20,6 +20,7 @@ from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
 from inferneo_server.transports import (
     messages,
+    native,
     openai,
     playground,
     pooling,
@@ -78,6 +79,7 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
             pooling.router,
             responses.router,
             messages.router,
+            native.router,
             streams.router,
             tokens.router,
             *websocket.handlers,

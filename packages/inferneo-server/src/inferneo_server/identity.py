@@ -18,7 +18,9 @@ from inferneo_core.errors import ApiError, AuthenticationFailed
 from inferneo_server.access.identity import ANYONE, Identity
 
 # What an operator's probes and a browser's first look need; all else asks for the key.
-PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json", "/playground"})
+PUBLIC_PATHS = frozenset(
+    {"/", "/health", "/api/v1/health", "/ready", "/docs", "/openapi.json", "/playground"}
+)
 PUBLIC_PREFIXES = ("/docs/assets/", "/playground/")
 # A browser's EventSource and WebSocket send no header of the page's choice.
 QUERY_TOKEN_PREFIX = "/v1/streams/"

@@ -22,7 +22,7 @@ from inferneo_server.streams import Reader, Streams
 
 
 class Wording(msgspec.Struct, frozen=True, kw_only=True):
-    """How another route's request, which was translated into a chat request, is answered.
+    """How another route's request, which was translated into one of OpenAI's, is answered.
 
     Attributes:
         asked: the request as it was sent: what repeats are known by.
@@ -73,7 +73,7 @@ class Service:
         Args:
             request: what the model is asked.
             terms: what is asked for beside the answer.
-            wording: how to word the answer to a chat request, where not as a chat's.
+            wording: how to word the answer, where not as OpenAI does.
 
         Raises:
             ApiError: the request is refused.
@@ -97,6 +97,14 @@ class Service:
         """
         engine = self.registry.engine(request.model)
         return len((await engine.render_chat(check_chat(request))).token_ids)
+
+    async def chats(self, model: str | None) -> bool:
+        """Whether a model that writes was taught to answer messages.
+
+        Raises:
+            ApiError: as in `Registry.engine`.
+        """
+        return self.registry.engine(model, "generate").chats
 
     async def fits(self, request: ChatCompletionRequest) -> bool:
         """Whether the model's context holds a chat request's prompt and answer.
@@ -124,7 +132,7 @@ class Service:
             raise Draining
         if isinstance(request, ChatCompletionRequest):
             return self._chat(request, terms, wording)
-        return self._complete(request, terms)
+        return self._complete(request, terms, wording)
 
     async def _chat(
         self, request: ChatCompletionRequest, terms: Terms, wording: Wording | None
@@ -151,19 +159,28 @@ class Service:
             form, engine, request, terms, [prompt], max_tokens, logprobs=logprobs, parsing=parsing
         )
 
+    def _text_form(self, details: TextDetails, wording: Wording | None) -> AnswerForm:
+        name = self.registry.name
+        if wording is not None:
+            return wording.form(name, ChatDetails())
+        return DetailedTextForm(name, details) if details.any else TextForm(name)
+
     def _chat_form(self, details: ChatDetails, wording: Wording | None) -> AnswerForm:
         name = self.registry.name
         if wording is not None:
             return wording.form(name, details)
         return DetailedChatForm(name, details) if details.any else ChatForm(name)
 
-    async def _complete(self, request: CompletionRequest, terms: Terms) -> Generation:
+    async def _complete(
+        self, request: CompletionRequest, terms: Terms, wording: Wording | None
+    ) -> Generation:
         engine = self.registry.engine(request.model, "generate")
         texts = split_prompt(request.prompt)
         check_text(request, len(texts))
         # Nothing at all cannot be asked for: one token is written, and not told.
         unwritten = request.max_tokens == 0
-        max_tokens = 1 if unwritten else request.max_tokens or DEFAULT_MAX_TOKENS
+        default = None if wording else DEFAULT_MAX_TOKENS
+        max_tokens = 1 if unwritten else request.max_tokens or default
         if request.suffix is None:
             prompts = [await engine.render_text(text) for text in texts]
         else:
@@ -192,10 +209,14 @@ class Service:
             details = _echoing(details, engine, prompts, texts)
             if logprobs is not None and request.prompt_logprobs is None:
                 request = msgspec.structs.replace(request, prompt_logprobs=logprobs)
-        name = self.registry.name
-        form = DetailedTextForm(name, details) if details.any else TextForm(name)
         return await self._submit(
-            form, engine, request, terms, prompts, max_tokens, logprobs=logprobs
+            self._text_form(details, wording),
+            engine,
+            request,
+            terms,
+            prompts,
+            max_tokens,
+            logprobs=logprobs,
         )
 
     async def _submit(

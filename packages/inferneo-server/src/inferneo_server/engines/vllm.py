@@ -28,7 +28,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from inferneo_core.chat import ChatCompletionRequest, Message, Part, RefusalPart, TextPart
-from inferneo_core.errors import EngineUnavailable, InvalidRequest, Overloaded
+from inferneo_core.errors import ApiError, EngineUnavailable, InvalidRequest, Overloaded
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import (
     Cut,
@@ -98,6 +98,7 @@ class VllmEngine:
         self._tokens: Tokens | None = None
         self._pooling: VllmPooling | None = None
         self.tasks: Set[Task] = frozenset()
+        self.chats = False
 
     @property
     def max_model_len(self) -> int:
@@ -131,6 +132,16 @@ class VllmEngine:
             self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
         except (TypeError, KeyError, ValueError) as error:
             raise EngineStartError(_reason(error)) from error
+        self.chats = await self._has_template()
+
+    async def _has_template(self) -> bool:
+        # By trying: vLLM knows templates of models whose tokenizer has none.
+        question = Message(role="user", content="?")
+        try:
+            await self.render_chat(ChatCompletionRequest(messages=[question]))
+        except ApiError:
+            return False
+        return True
 
     def _load(self) -> AsyncLLM:
         # Spawned processes inherit neither the server's sockets nor its locks.

@@ -63,7 +63,7 @@ class EventStream:
 
     Args:
         reader: read to its end, or left when the client hangs up.
-        keep_alive_seconds: silence after which a comment is sent.
+        keep_alive_seconds: silence after which a comment is sent; None sends none.
         retry_ms: when a browser's EventSource is to come back after a cut; None says nothing.
         ignored: names of unknown fields of the request.
     """
@@ -71,7 +71,7 @@ class EventStream:
     def __init__(
         self,
         reader: Reader,
-        keep_alive_seconds: float,
+        keep_alive_seconds: float | None,
         *,
         retry_ms: int | None = None,
         ignored: str = "",
@@ -139,6 +139,37 @@ class EventStream:
         generation = self._reader.generation
         frame = encode_numbered(generation.id.encode(), number, payload)
         return encode_name(payload) + frame if generation.form.named else frame
+
+
+class SeparateEvents(EventStream):
+    """The events of a generation, each in a write of its own, and nothing between them: for clients
+    that take what they read at once for one event.
+
+    Args:
+        reader: read to its end, or left when the client hangs up.
+        ignored: names of unknown fields of the request.
+    """
+
+    def __init__(self, reader: Reader, *, ignored: str = "") -> None:
+        super().__init__(reader, None, ignored=ignored)
+
+    async def _send_events(self, send: Send) -> None:
+        reader = self._reader
+        error: Exception | None
+        try:
+            while events := await reader.read():
+                for event in events:
+                    await _send_body(send, encode_data(event))
+                    # What is written in one round of the loop goes out in one packet.
+                    await asyncio.sleep(0)
+            error = reader.generation.error
+        except Exception as unforeseen:
+            error = unforeseen
+        if error is not None:
+            last = encode_data(reader.generation.form.end(to_api_error(error)))
+            await _send_body(send, last)
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _stream_headers(reader: Reader, ignored: str) -> list[tuple[bytes, bytes]]:
