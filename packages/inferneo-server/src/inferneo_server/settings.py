@@ -4,6 +4,7 @@ The only reader of the environment. A flag wins over the environment, that over 
 """
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -235,3 +236,8 @@ def _read_yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+
+
+def visible_gpus() -> str | None:
+    """Which GPUs engines may see, by CUDA's own variable; None is all."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
