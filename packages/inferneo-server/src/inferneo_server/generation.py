@@ -11,7 +11,12 @@ from inferneo_core.usage import CompletionTokensDetails, PromptTokensDetails, Us
 from inferneo_server.access.identity import ANYONE, Identity
 from inferneo_server.answers.base import AnswerForm, Choice
 from inferneo_server.engines.base import Delta, DeltaStream
-from inferneo_server.metrics import COMPLETION_TOKENS, FIRST_TOKEN_SECONDS, PROMPT_TOKENS
+from inferneo_server.metrics import (
+    COMPLETION_TOKENS,
+    FIRST_TOKEN_SECONDS,
+    INFERENCE_SECONDS,
+    PROMPT_TOKENS,
+)
 
 # Steps have fewer events; of a long log a reader takes so many, as fast as its client does.
 EVENTS_AT_ONCE = 256
@@ -212,6 +217,8 @@ class Generation:
             self._deadline.cancel()
         PROMPT_TOKENS.inc(self.prompt_tokens)
         COMPLETION_TOKENS.inc(self.completion_tokens)
+        if error is None:
+            INFERENCE_SECONDS.observe(time.perf_counter() - self._began)
         for tell in self._when_ended:
             tell(error)
         self._wake()
