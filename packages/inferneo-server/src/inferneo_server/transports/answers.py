@@ -19,6 +19,9 @@ from inferneo_server.transports.errors import to_api_error
 
 T = TypeVar("T")
 
+# A client that takes a packet for an event has so long to read each.
+APART_SECONDS = 0.002
+
 _JSON_HEADERS = [(b"content-type", b"application/json")]
 _SSE_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -152,6 +155,7 @@ class SeparateEvents(EventStream):
 
     def __init__(self, reader: Reader, *, ignored: str = "") -> None:
         super().__init__(reader, None, ignored=ignored)
+        self._sent_at = 0.0
 
     async def _send_events(self, send: Send) -> None:
         reader = self._reader
@@ -159,17 +163,23 @@ class SeparateEvents(EventStream):
         try:
             while events := await reader.read():
                 for event in events:
-                    await _send_body(send, encode_data(event))
-                    # What is written in one round of the loop goes out in one packet.
-                    await asyncio.sleep(0)
+                    await self._send_apart(send, event)
             error = reader.generation.error
         except Exception as unforeseen:
             error = unforeseen
         if error is not None:
-            last = encode_data(reader.generation.form.end(to_api_error(error)))
-            await _send_body(send, last)
-            await asyncio.sleep(0)
+            await self._send_apart(send, reader.generation.form.end(to_api_error(error)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_apart(self, send: Send, event: bytes) -> None:
+        # The loop joins the writes of one round, the system those it cannot send at once, and the
+        # other end reads what has come meanwhile: time alone keeps them apart.
+        loop = asyncio.get_running_loop()
+        early = self._sent_at + APART_SECONDS - loop.time()
+        if early > 0:
+            await asyncio.sleep(early)
+        await _send_body(send, encode_data(event))
+        self._sent_at = loop.time()
 
 
 def _stream_headers(reader: Reader, ignored: str) -> list[tuple[bytes, bytes]]:

@@ -53,7 +53,7 @@ async def generate_text(request: ApiRequest, data: GenerateRequest) -> ASGIApp:
     "/generate/stream",
     status_code=200,
     responses={
-        200: ResponseSpec(TokenEvent, generate_examples=False, media_type="text/event-stream"),  # type: ignore[arg-type]
+        200: ResponseSpec(TokenEvent, generate_examples=False, media_type="text/event-stream"),
         **_ERRORS,
     },
 )
