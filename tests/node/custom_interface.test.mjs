@@ -25,7 +25,7 @@ for (const [name, url] of [
 ]) {
   test(`each chunk of the stream of ${name} is one event`, async () => {
     const tokens = [];
-    const body = { prompt: "What is Inferneo?", max_tokens: 200, ignore_eos: true };
+    const body = { prompt: "What is Inferneo?", max_tokens: 100, ignore_eos: true };
     await streamGenerate(url, body, (data) => tokens.push(data));
     assert.ok(tokens.length > 10);
     for (const data of tokens) assert.deepEqual(Object.keys(data), ["token", "finished"]);
