@@ -200,6 +200,42 @@ def test_models_are_listed_with_what_they_take(vllm_server: RunningServer) -> No
         assert re.fullmatch(r"[\d.]+GB", size) and float(size.removesuffix("GB")) > 0
 
 
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server that knows a second model, which nobody has loaded."""
+    config = tmp_path_factory.mktemp("config") / "config.yaml"
+    second = {"model": MODEL, "engine": "simulated", "load": "on_request"}
+    config.write_text(json.dumps({"engine": "simulated", "models": {"team/second": second}}))
+    with running_server("--config", str(config)) as server:
+        yield server
+
+
+def test_a_model_is_loaded_by_its_name(two_models: RunningServer) -> None:
+    def loaded() -> dict[str, bool]:
+        models = get(two_models, "/models").json()["models"]
+        return {model["name"]: model["loaded"] for model in models}
+
+    asked = {"prompt": "Hello", "model": "team/second"}
+    assert loaded() == {MODEL: True, "team/second": False}
+    refused(post(two_models, "/generate", asked), 503, "MODEL_NOT_LOADED")
+    answer = post(two_models, "/models/team/second/load", {"prefer_gpu": False})
+    assert answer.status_code == 200, answer.text
+    fits(answer.json(), {"name": "team/second", "loaded": True, "memory_usage": str})
+    assert loaded() == {MODEL: True, "team/second": True}
+    assert post(two_models, "/generate", asked).status_code == 200
+    again = requests.post(f"{two_models.url}/api/v1/models/team/second/load", timeout=SECONDS)
+    assert again.json() == answer.json()
+
+
+def test_a_load_that_cannot_be_is_refused(two_models: RunningServer) -> None:
+    refused(post(two_models, "/models/nobody/load", {}), 404, "MODEL_NOT_FOUND")
+    page = {"quantization": "q4_0", "prefer_gpu": False}
+    refused(post(two_models, f"/models/{MODEL}/load", page), 400, "INVALID_REQUEST")
+    refused(post(two_models, f"/models/{MODEL}/load", {"prefer_gpu": 5}), 400, "INVALID_REQUEST")
+    refused(post(two_models, f"/models/{MODEL}/fold", {}), 404, "NOT_FOUND")
+    assert post(two_models, "/generate", {"prompt": "Hello"}).status_code == 200
+
+
 def test_a_batch_is_answered_in_order_and_one_bad_request_fails_alone(
     vllm_server: RunningServer,
 ) -> None:

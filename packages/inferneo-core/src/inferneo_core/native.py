@@ -100,7 +100,7 @@ class NativeModel(Struct, frozen=True, kw_only=True):
             on this machine.
         size: of its weights, as in `4.2GB`; `unknown` where they are not on this machine.
         loaded: whether it can be asked now.
-        memory_usage: what it takes of the memory, as in `3.8GB`.
+        memory_usage: what it is reckoned to take of the memory, as in `3.8GB`.
     """
 
     name: str
@@ -114,6 +114,18 @@ class NativeModels(Struct, frozen=True, kw_only=True):
     """Answer of `GET /api/v1/models`."""
 
     models: list[NativeModel]
+
+
+class NativeLoadRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /api/v1/models/{name}/load`, which may be left out.
+
+    `quantization` is an argument of the engine, or how the model's GGUF file is made. With
+    `prefer_gpu` the model goes to a GPU where there is one, without to the CPU where its engine can
+    use that.
+    """
+
+    quantization: Annotated[str, Meta(min_length=1)] | None = None
+    prefer_gpu: bool | None = None
 
 
 # The page's own words, where they are not ours in capitals.

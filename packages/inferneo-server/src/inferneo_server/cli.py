@@ -109,7 +109,8 @@ class _KeyValues(argparse.Action):
             if values.startswith("{"):
                 pairs = yaml.safe_load(values)
             elif equals:
-                pairs = {key.replace("-", "_"): yaml.safe_load(value)}
+                name = key if self.dest == "models" else key.replace("-", "_")
+                pairs = {name: yaml.safe_load(value)}
             else:
                 raise ValueError
         except (ValueError, yaml.YAMLError):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from inferneo_core.codec import encode
-from inferneo_core.errors import ApiError, ServerError
+from inferneo_core.errors import ApiError, DeadlineExceeded, ServerError
 from inferneo_core.native import DEFAULT_MODEL, GenerateRequest, error_body
 from inferneo_server.answers.chat import ChatDetails
 from inferneo_server.answers.native import NativeForm
@@ -28,14 +28,19 @@ async def generate(service: Service, request: GenerateRequest, terms: Terms) -> 
         ApiError: the request is refused.
     """
     began = time.perf_counter()
-    served = service.registry.models
-    if request.model == DEFAULT_MODEL and all(model.id != DEFAULT_MODEL for model in served):
+    if request.model == DEFAULT_MODEL and service.registry.spec(DEFAULT_MODEL) is None:
         request = msgspec.structs.replace(request, model=None)
 
     def form(model: str, details: ChatDetails) -> NativeForm:
         return NativeForm(model, details, began)
 
-    asked = openai_request(request, chats=await service.chats(request.model))
+    try:
+        # It may have to be loaded first.
+        async with asyncio.timeout_at(terms.deadline):
+            chats = await service.chats(request.model)
+    except TimeoutError:
+        raise DeadlineExceeded from None
+    asked = openai_request(request, chats=chats)
     return await service.begin(asked, terms, Wording(asked=request, form=form))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -21,13 +21,36 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
-EMBEDDED_MODEL = "inferneo-tiny"
+from inferneo_server.model_spec import (
+    EMBEDDED_MODEL,
+    EngineName,
+    LoadWhen,
+    ModelSpec,
+    name_of,
+    reasoning_of,
+    source_of,
+)
+
+__all__ = ["EMBEDDED_MODEL", "Settings", "SettingsError", "load_settings", "visible_gpus"]
+
 ENV_PREFIX = "INFERNEO_"
 
-# It thinks only where the request enables it.
-_EMBEDDED_REASONING_PARSER = "deepseek_v3"
 
-EngineName = Literal["vllm", "torch", "simulated"]
+class ModelSettings(BaseModel):
+    """A model beside the default one: an entry of the setting `models`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    engine: EngineName | None = None
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    aliases: list[str] = Field(default_factory=list)
+    device: str = "auto"
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    load: LoadWhen = "on_first_use"
+    idle_seconds: float | None = Field(None, gt=0)
+    memory_bytes: int | None = Field(None, ge=0)
 
 
 class Settings(BaseSettings):
@@ -59,6 +82,29 @@ class Settings(BaseSettings):
         None,
         description="vLLM's parser of reasoning, or `none` (default: the embedded model's own, "
         "else none)",
+    )
+    aliases: list[str] = Field(
+        default_factory=list, description="further names of the model in requests"
+    )
+    device: str = Field(
+        "auto", description="where the model runs: `auto`, `cpu`, `gpu:0`, `rbln:0`"
+    )
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict,
+        description="further models by name, each with `model`, `engine`, `engine_args`, "
+        "`aliases`, `device`, `tool_parser`, `reasoning_parser`, `load` (`pinned`, "
+        "`on_first_use`, `on_request`), `idle_seconds`, `memory_bytes`",
+    )
+    memory_budget_bytes: int | None = Field(
+        None,
+        gt=0,
+        description="what all models together may take; the longest unused make room for others",
+    )
+    load_wait_seconds: float = Field(
+        60.0, ge=0, description="how long a request waits for a model that is loaded or moved"
+    )
+    load_seconds: float = Field(
+        3600.0, gt=0, description="how long a model may take to load while the server runs"
     )
     strict: bool = Field(False, description="refuse requests with unknown fields")
     api_key: SecretStr | None = Field(None, description="the key that requests must carry")
@@ -150,28 +196,65 @@ class Settings(BaseSettings):
         given = [self.api_key] if self.api_key else []
         return [key.get_secret_value() for key in [*given, *self.api_keys]]
 
+    @model_validator(mode="after")
+    def _check_names(self) -> "Settings":
+        """Refuse a name that two models have: a request could not say which it means."""
+        seen: set[str] = set()
+        for spec in self.model_specs:
+            for name in (spec.name, *spec.aliases):
+                if not name or name in seen:
+                    raise ValueError(
+                        f"models: two models are called '{name}'"
+                        if name
+                        else "models: a model has an empty name"
+                    )
+                seen.add(name)
+        return self
+
+    @property
+    def model_specs(self) -> list[ModelSpec]:
+        """All configured models, the default one first."""
+        default = ModelSpec(
+            name=self.model_name,
+            model=self.model,
+            engine=self.engine,
+            engine_args=self.engine_args,
+            aliases=tuple(self.aliases),
+            device=self.device,
+            tool_parser=self.tool_parser,
+            reasoning_parser=self.reasoning_parser,
+        )
+        return [default, *(self._spec(name, each) for name, each in self.models.items())]
+
+    def _spec(self, name: str, given: ModelSettings) -> ModelSpec:
+        return ModelSpec(
+            name=name,
+            model=given.model or name,
+            engine=given.engine or self.engine,
+            engine_args=given.engine_args,
+            aliases=tuple(given.aliases),
+            device=given.device,
+            tool_parser=given.tool_parser,
+            reasoning_parser=given.reasoning_parser,
+            load=given.load,
+            idle_seconds=given.idle_seconds,
+            memory_bytes=given.memory_bytes,
+        )
+
     @property
     def model_name(self) -> str:
-        """The model's name in requests."""
-        if self.served_model_name:
-            return self.served_model_name
-        path = Path(self.model).expanduser()
-        return path.resolve().name if path.is_dir() else self.model
+        """The default model's name in requests."""
+        return self.served_model_name or name_of(self.model)
 
     @property
     def reasoning(self) -> str | None:
-        """vLLM's name of the parser of reasoning; None is none."""
-        if self.reasoning_parser is None and self.model == EMBEDDED_MODEL:
-            return _EMBEDDED_REASONING_PARSER
-        return None if self.reasoning_parser == "none" else self.reasoning_parser
+        """vLLM's name of the default model's parser of reasoning; None is none."""
+        return reasoning_of(self.model, self.reasoning_parser)
 
     @property
     def model_source(self) -> str:
-        """Where the engine loads the model from: a Hugging Face id or a path."""
-        if self.model == EMBEDDED_MODEL:
-            return str(Path(__file__).parent / "embedded" / EMBEDDED_MODEL)
-        path = Path(self.model).expanduser()
-        return str(path) if path.is_dir() else self.model
+        """Where the engine loads the default model from: a Hugging Face id or a path."""
+        return source_of(self.model)
 
 
 class _Environment(EnvSettingsSource):
@@ -212,8 +295,11 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
 def _explain(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}"
-    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+        told = problem["msg"].removeprefix("Value error, ")
+        return f"{name}: {told}" if name else told
+    parts = problem["loc"]
+    known = ModelSettings.model_fields if parts[0] == "models" else Settings.model_fields
+    near = difflib.get_close_matches(str(parts[-1]), known, n=1)
     return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 

@@ -1,11 +1,9 @@
 """Receives the requests of `/api/v1`; hands them to the service and its answers back."""
 
-import asyncio
-import os
 from typing import Any
 
 import msgspec
-from litestar import Router, get, post
+from litestar import Router, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ASGIApp
 
@@ -17,18 +15,15 @@ from inferneo_core.native import (
     Generated,
     GenerateRequest,
     NativeError,
-    NativeModel,
-    NativeModels,
     TokenEvent,
 )
 from inferneo_server.generating import generate, generate_all
 from inferneo_server.generation import Terms
-from inferneo_server.hardware.memory import told, tree_memory
 from inferneo_server.transports.answers import JsonAnswer, SeparateEvents
 from inferneo_server.transports.errors import error_responses
+from inferneo_server.transports.native_models import list_models, load_model
 from inferneo_server.transports.requests import ApiRequest, refuse_or_name
 from inferneo_server.transports.whole import WholeAnswer
-from inferneo_server.weights import find_weights
 
 _ERRORS = error_responses(400, 401, 404, 409, 413, 503, 504, body=NativeError)
 _BATCH_ERRORS = error_responses(400, 401, 413, 504, body=NativeError)
@@ -95,23 +90,6 @@ async def generate_batch(request: ApiRequest, data: BatchRequest) -> ASGIApp:
     return WholeAnswer(request, lambda: generate_all(request.service, data.requests, read, terms))
 
 
-@get("/models", responses=error_responses(401, body=NativeError))
-async def list_models(request: ApiRequest) -> NativeModels:
-    """List the models that can be asked for, with what they take."""
-    registry, settings = request.service.registry, request.settings
-    loaded = registry.state == "ready"
-    weights = await asyncio.to_thread(find_weights, settings.model_source)
-    memory = await asyncio.to_thread(tree_memory, os.getpid()) if loaded else 0
-    model = NativeModel(
-        name=registry.name,
-        format=weights.format,
-        size=told(weights.bytes) if weights.bytes else "unknown",
-        loaded=loaded,
-        memory_usage=told(memory),
-    )
-    return NativeModels(models=[model])
-
-
 def _terms(request: ApiRequest) -> Terms:
     """What the headers ask for.
 
@@ -129,6 +107,6 @@ def _terms(request: ApiRequest) -> Terms:
 
 router = Router(
     "/api/v1",
-    route_handlers=[generate_text, generate_stream, generate_batch, list_models],
+    route_handlers=[generate_text, generate_stream, generate_batch, list_models, load_model],
     tags=["/api/v1"],
 )
