@@ -1,4 +1,4 @@
-"""Receives a script or lines of the shell; hands on what they print, run as a page's reader would."""
+"""Receives a script, or lines of the shell; hands on what they print, run as a page shows them."""
 
 import os
 import subprocess
