@@ -96,7 +96,13 @@ def test_core_installs_and_imports_alone_in_an_empty_environment(tmp_path: Path)
 def test_the_server_is_imported_without_any_model_library() -> None:
     heavy = {"vllm", "torch", "transformers", "tokenizers", "numpy"}
 
-    assert loaded_by("inferneo_server").isdisjoint(heavy)
+    assert loaded_by("inferneo_server.server").isdisjoint(heavy)
+
+
+def test_the_servers_command_line_is_imported_without_its_web_framework() -> None:
+    heavy = {"litestar", "uvicorn", "pydantic", "yaml", "prometheus_client"}
+
+    assert loaded_by("inferneo_server.cli").isdisjoint(heavy)
 
 
 def test_the_client_is_imported_with_nothing_but_itself() -> None:

@@ -20,6 +20,7 @@ from inferneo_server.settings import Settings
 from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
 from inferneo_server.transports import (
+    devices,
     messages,
     models,
     native,
@@ -57,6 +58,7 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
             streams.router,
             tokens.router,
             *websocket.handlers,
+            *devices.handlers,
             *status.handlers,
             *playground.handlers,
             openapi_json,

@@ -1,0 +1,89 @@
+"""Receives the table of settings; hands on a flag for each, and what was given, as settings."""
+
+import argparse
+from typing import Any, Literal, get_args, get_origin
+
+from inferneo_server.cli import Failure
+from inferneo_server.settings import ENV_PREFIX, Settings, SettingsError, load_settings
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Give a parser `--config` and a flag for each setting."""
+    parser.epilog = (
+        f"Each flag is also an environment variable ({ENV_PREFIX}PORT for --port) and a "
+        "line of the file (port: 8000). A flag wins over the environment, that over the file."
+    )
+    # A flag that is not given must not hide the other sources.
+    parser.argument_default = argparse.SUPPRESS
+    parser.add_argument("--config", metavar="FILE", help="YAML file with settings")
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "" if default in (None, {}, []) else f" (default: {default})"
+        parser.add_argument(
+            flag(name),
+            help=f"{field.description}{shown}",
+            **_argument(name, field.annotation),
+        )
+
+
+def flag(name: str) -> str:
+    """The flag of a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
+def given_settings(values: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of settings, and `config`, where they are given."""
+    names = {"config", *Settings.model_fields}
+    return {name: value for name, value in vars(values).items() if name in names}
+
+
+def settings_of(values: argparse.Namespace) -> Settings:
+    """All settings, of which the command line gives some.
+
+    Raises:
+        Failure: a setting is wrong.
+    """
+    try:
+        return load_settings(**given_settings(values))
+    except SettingsError as error:
+        raise Failure(str(error)) from None
+
+
+def _argument(name: str, annotation: Any) -> dict[str, Any]:
+    """How argparse takes a setting. Values are checked by the settings, not here."""
+    if get_origin(annotation) is Literal:
+        return {"choices": get_args(annotation)}
+    if annotation is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if get_origin(annotation) is dict:
+        return {"action": _KeyValues, "metavar": "KEY=VALUE"}
+    if get_origin(annotation) is list:
+        # Repeated for each entry; the metavar is one of them.
+        return {"action": "append", "metavar": name.rsplit("_", 1)[-1].upper().removesuffix("S")}
+    return {"metavar": name.rsplit("_", 1)[-1].upper()}
+
+
+class _KeyValues(argparse.Action):
+    """Gathers `key=value` pairs and JSON objects into one dictionary; values are YAML."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        import yaml
+
+        key, equals, value = values.partition("=")
+        try:
+            if values.startswith("{"):
+                pairs = yaml.safe_load(values)
+            elif equals:
+                name = key if self.dest == "models" else key.replace("-", "_")
+                pairs = {name: yaml.safe_load(value)}
+            else:
+                raise ValueError
+        except (ValueError, yaml.YAMLError):
+            parser.error(f"{option_string} takes key=value or a JSON object, not {values!r}")
+        setattr(namespace, self.dest, getattr(namespace, self.dest, {}) | pairs)
