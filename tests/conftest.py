@@ -1,6 +1,8 @@
 """Receives nothing; hands on the servers that tests share: one of each kind for the session."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +11,9 @@ import pytest
 
 from tests.redis_server import running_redis
 from tests.servers import RunningServer, running_server
+
+NODE = Path(__file__).parent / "node"
+INSTALL_SECONDS = 90
 
 # Small enough to start beside other work, and to make what does not fit easy to send.
 VLLM_FLAGS = ("--engine-args", "max_model_len=2048", "--drain-seconds", "5")
@@ -55,3 +60,27 @@ def minilm_server(minilm_folder: Path) -> Iterator[RunningServer]:
         *("--engine-args", json.dumps(shorter), "--drain-seconds", "5"),
     ) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def node_project() -> Path:
+    """The scenarios for Node with their packages, which are installed where they are not there."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("node and npm are not installed")
+    pinned = json.loads((NODE / "package.json").read_text())["dependencies"]
+    if any(_installed(name) != version for name, version in pinned.items()):
+        subprocess.run(
+            ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"],
+            cwd=NODE,
+            check=True,
+            timeout=INSTALL_SECONDS,
+        )
+    return NODE
+
+
+def _installed(package: str) -> str | None:
+    described = NODE / "node_modules" / package / "package.json"
+    if not described.exists():
+        return None
+    version: str = json.loads(described.read_text())["version"]
+    return version

@@ -30,8 +30,10 @@ from inferneo_server.stores import make_spending
 from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
 from inferneo_server.transports import (
+    devices,
     messages,
     models,
+    native,
     openai,
     playground,
     pooling,
@@ -65,10 +67,12 @@ def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> 
             pooling.router,
             responses.router,
             messages.router,
+            native.router,
             streams.router,
             tokens.router,
             usage.router,
             *websocket.handlers,
+            *devices.handlers,
             *status.handlers,
             *playground.handlers,
             openapi_json,

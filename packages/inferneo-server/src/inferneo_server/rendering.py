@@ -17,7 +17,7 @@ from inferneo_server.submission import Submission
 
 
 class Wording(msgspec.Struct, frozen=True, kw_only=True):
-    """How another route's request, which was translated into a chat request, is answered.
+    """How another route's request, which was translated into one of OpenAI's, is answered.
 
     Attributes:
         asked: the request as it was sent: what repeats are known by.
@@ -63,7 +63,9 @@ async def render_chat(
     )
 
 
-async def render_completion(lease: Lease, request: CompletionRequest) -> Submission:
+async def render_completion(
+    lease: Lease, request: CompletionRequest, wording: Wording | None
+) -> Submission:
     """Make a submission of a request to continue texts.
 
     Raises:
@@ -74,7 +76,8 @@ async def render_completion(lease: Lease, request: CompletionRequest) -> Submiss
     check_text(request, len(texts))
     # Nothing at all cannot be asked for: one token is written, and not told.
     unwritten = request.max_tokens == 0
-    max_tokens = 1 if unwritten else request.max_tokens or DEFAULT_MAX_TOKENS
+    default = None if wording else DEFAULT_MAX_TOKENS
+    max_tokens = 1 if unwritten else request.max_tokens or default
     if request.suffix is None:
         prompts = [await engine.render_text(text) for text in texts]
     else:
@@ -103,9 +106,8 @@ async def render_completion(lease: Lease, request: CompletionRequest) -> Submiss
         details = _echoing(details, engine, prompts, texts)
         if logprobs is not None and request.prompt_logprobs is None:
             request = msgspec.structs.replace(request, prompt_logprobs=logprobs)
-    name = lease.name
     return Submission(
-        form=DetailedTextForm(name, details) if details.any else TextForm(name),
+        form=_text_form(lease.name, details, wording),
         request=request,
         prompts=prompts,
         max_tokens=max_tokens,
@@ -119,6 +121,12 @@ def _asked(request: ChatCompletionRequest) -> str:
     if request.max_completion_tokens:
         return "max_completion_tokens"
     return "max_tokens" if request.max_tokens else ""
+
+
+def _text_form(name: str, details: TextDetails, wording: Wording | None) -> AnswerForm:
+    if wording is not None:
+        return wording.form(name, ChatDetails())
+    return DetailedTextForm(name, details) if details.any else TextForm(name)
 
 
 def _chat_form(name: str, details: ChatDetails, wording: Wording | None) -> AnswerForm:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from inferneo_server.access.check import is_loopback
 from inferneo_server.app import keys_required, make_app, make_keys, make_service
 from inferneo_server.engines.base import Task
-from inferneo_server.metrics import TASKS
+from inferneo_server.metrics import ACTIVE_CONNECTIONS, TASKS
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.transports.uvicorn import SocketProtocol, http_protocol
@@ -115,6 +115,7 @@ async def serve(settings: Settings) -> None:
     server = DrainingServer(config, service, settings)
     loop = asyncio.get_running_loop()
     TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
+    ACTIVE_CONNECTIONS.set_function(lambda: len(server.server_state.connections))
     models = asyncio.create_task(service.registry.run())
     stores = asyncio.create_task(service.spending.run())
     progress = asyncio.create_task(_tell_progress(settings, server, service))

@@ -130,7 +130,7 @@ class Service:
         Args:
             request: what the model is asked.
             terms: what is asked for beside the answer.
-            wording: how to word the answer to a chat request, where not as a chat's.
+            wording: how to word the answer, where not as OpenAI does.
 
         Raises:
             ApiError: the request is refused.
@@ -154,6 +154,15 @@ class Service:
         """
         with await self._lease(request.model, identity) as lease:
             return len((await lease.engine.render_chat(check_chat(request))).token_ids)
+
+    async def chats(self, model: str | None, identity: Identity) -> bool:
+        """Whether a model that writes was taught to answer messages.
+
+        Raises:
+            ApiError: as in `lease`.
+        """
+        with await self._lease(model, identity, "generate") as lease:
+            return lease.engine.chats
 
     async def fits(self, request: ChatCompletionRequest, identity: Identity) -> bool:
         """Whether the model's context holds a chat request's prompt and answer.
@@ -192,7 +201,7 @@ class Service:
             if isinstance(request, ChatCompletionRequest):
                 submission = await render_chat(lease, request, wording)
             else:
-                submission = await render_completion(lease, request)
+                submission = await render_completion(lease, request, wording)
             return await submit(
                 submission,
                 lease.engine,

@@ -164,6 +164,9 @@ class Settings(BaseSettings):
     responses_bytes: int = Field(
         256 * 2**20, ge=0, description="size of the stored responses, each with its conversation"
     )
+    batch_requests: int = Field(
+        64, ge=1, description="requests that one `/api/v1/batch/generate` may hold"
+    )
     websocket_requests: int = Field(
         64, ge=1, description="requests that may run at once on one WebSocket"
     )

@@ -19,7 +19,7 @@ from inferneo_server.access.identity import ANYONE, Identity
 from inferneo_server.access.keys import Keys
 
 # What an operator's probes and a browser's first look need; all else asks for a key.
-PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/playground"})
+PUBLIC_PATHS = frozenset({"/", "/health", "/api/v1/health", "/ready", "/playground"})
 PUBLIC_PREFIXES = ("/docs/assets/", "/playground/")
 # A browser that opens the pages of the documentation asks its user, and has one way to say it.
 _PAGES = re.compile(r"/docs(/.*)?|/openapi\.json")

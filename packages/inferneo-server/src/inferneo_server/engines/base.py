@@ -117,6 +117,7 @@ class Engine(Protocol):
 
     Attributes:
         tasks: what the model can do: write, give vectors, or score pairs of texts itself.
+        chats: whether the model has a chat template, in whose form it was taught to answer.
         max_model_len: the model's context in tokens, prompt and answer together.
         max_running: choices, or inputs to embed or score, that the engine runs side by side; more
             than these wait in its own queue.
@@ -126,6 +127,8 @@ class Engine(Protocol):
 
     @property
     def tasks(self) -> Set[Task]: ...
+    @property
+    def chats(self) -> bool: ...
     @property
     def max_model_len(self) -> int: ...
     @property

@@ -46,6 +46,7 @@ class SimulatedEngine:
         fail_after_tokens: tokens of a choice after which its request fails; None never does.
         vocabulary: the words that it writes, one after another.
         tasks: what it says that it can do.
+        chats: whether it says that it has a chat template.
         vector_size: how many dimensions its vectors have.
         matryoshka: whether they may be shortened.
 
@@ -66,12 +67,14 @@ class SimulatedEngine:
         fail_after_tokens: int | None = None,
         vocabulary: Sequence[str] = VOCABULARY,
         tasks: Sequence[Task] = ("generate", "embed"),
+        chats: bool = True,
         vector_size: int = 384,
         matryoshka: bool = True,
     ) -> None:
         if isinstance(vocabulary, str) or not vocabulary:
             raise ValueError("'vocabulary' must be a list of words")
         self.tasks: Set[Task] = frozenset(tasks)
+        self.chats = chats
         self.vector_size = vector_size
         self.matryoshka = matryoshka
         self.max_model_len = max_model_len

@@ -27,7 +27,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from inferneo_core.chat import ChatCompletionRequest, Message, Part, RefusalPart, TextPart
-from inferneo_core.errors import EngineUnavailable, InvalidRequest, Overloaded
+from inferneo_core.errors import ApiError, EngineUnavailable, InvalidRequest, Overloaded
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import (
     Cut,
@@ -111,6 +111,7 @@ class VllmEngine:
         self._pooling: VllmPooling | None = None
         self._dropped = False
         self.tasks: Set[Task] = frozenset()
+        self.chats = False
 
     @property
     def max_model_len(self) -> int:
@@ -149,6 +150,16 @@ class VllmEngine:
             self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
         except (TypeError, KeyError, ValueError) as error:
             raise EngineStartError(_reason(error)) from error
+        self.chats = await self._has_template()
+
+    async def _has_template(self) -> bool:
+        # By trying: vLLM knows templates of models whose tokenizer has none.
+        question = Message(role="user", content="?")
+        try:
+            await self.render_chat(ChatCompletionRequest(messages=[question]))
+        except ApiError:
+            return False
+        return True
 
     def _load(self) -> AsyncLLM:
         # Spawned processes inherit neither the server's sockets nor its locks.
