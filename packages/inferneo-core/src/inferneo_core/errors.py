@@ -6,6 +6,7 @@ ApiError
 ├── RequestError            the caller must change the request
 │   ├── InvalidRequest          400, 413
 │   ├── ContextLengthExceeded   400
+│   ├── ModelLoadFailed         400
 │   ├── AuthenticationFailed    401
 │   ├── NotFound                404
 │   │   ├── ModelNotFound       404
@@ -119,6 +120,12 @@ class ContextLengthExceeded(RequestError):
     code: ClassVar[str] = "context_length_exceeded"
 
 
+class ModelLoadFailed(RequestError):
+    """The model cannot be loaded as it was asked for; what served before serves on."""
+
+    code: ClassVar[str] = "model_load_failed"
+
+
 class AuthenticationFailed(RequestError):
     """The key is missing or wrong."""
 
@@ -227,8 +234,8 @@ class EngineUnavailable(ServerError):
     close_code: ClassVar[int] = 1012
     code: ClassVar[str] = "engine_unavailable"
 
-    def __init__(self, message: str, *, retry_after: float = 5) -> None:
-        super().__init__(message, headers=retry_headers(retry_after))
+    def __init__(self, message: str, *, retry_after: float = 5, code: str | None = None) -> None:
+        super().__init__(message, headers=retry_headers(retry_after), code=code)
 
 
 class Overloaded(ServerError):
@@ -238,8 +245,8 @@ class Overloaded(ServerError):
     close_code: ClassVar[int] = 1013
     code: ClassVar[str] = "overloaded"
 
-    def __init__(self, message: str, *, retry_after: float = 1) -> None:
-        super().__init__(message, headers=retry_headers(retry_after))
+    def __init__(self, message: str, *, retry_after: float = 1, code: str | None = None) -> None:
+        super().__init__(message, headers=retry_headers(retry_after), code=code)
 
 
 class Draining(ServerError):

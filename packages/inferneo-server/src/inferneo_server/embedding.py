@@ -36,7 +36,14 @@ async def embed(service: Service, request: EmbeddingRequest) -> bytes:
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = service.engine(request.model, "embed")
+    with await service.lease(request.model, "embed") as lease:
+        vectors, usage = await _vectors(lease.engine, request)
+    return await _encoded(vectors, lease.name, usage, base64=request.encoding_format == "base64")
+
+
+async def _vectors(
+    engine: Engine, request: EmbeddingRequest
+) -> tuple[Sequence[Vector], PromptUsage]:
     inputs = split_prompt(request.input, param="input")
     if len(inputs) > MAX_INPUTS:
         raise InvalidRequest(
@@ -59,12 +66,7 @@ async def embed(service: Service, request: EmbeddingRequest) -> bytes:
         priority=request.priority or 0,
     )
     vectors = await engine.embed(f"embd-{uuid4().hex}", prompts, options)
-    return await _encoded(
-        vectors,
-        service.registry.name,
-        count_tokens(prompts),
-        base64=request.encoding_format == "base64",
-    )
+    return vectors, count_tokens(prompts)
 
 
 def make_cut(engine: Engine, kept: int | None, side: Side | None) -> Cut | None:

@@ -18,6 +18,13 @@ FIRST_TOKEN_SECONDS = Histogram(
 PROMPT_TOKENS = Counter("inferneo_prompt_tokens", "Tokens read")
 COMPLETION_TOKENS = Counter("inferneo_completion_tokens", "Tokens written")
 CHOICES_RUNNING = Gauge("inferneo_choices_running", "Choices that the engine works on or queues")
+MODELS_LOADED = Gauge("inferneo_models_loaded", "Models whose engine takes requests")
+LOAD_SECONDS = Histogram(
+    "inferneo_model_load_seconds",
+    "Time that starting an engine took, by outcome: loaded, failed, cancelled",
+    ["outcome"],
+    buckets=(1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+)
 TASKS = Gauge("inferneo_tasks", "asyncio tasks alive")
 
 

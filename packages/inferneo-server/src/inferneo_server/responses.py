@@ -84,7 +84,8 @@ class Responses:
         with renamed_fields():
             items, size = _conversation(request, self._before(request, owner, unstored))
             tokens = await self._service.count_tokens(chat_request(request, items))
-        form = ResponseForm(request, self._service.registry.name, ChatDetails())
+        name = self._service.registry.status(request.model).id
+        form = ResponseForm(request, name, ChatDetails())
         usage = Usage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens)
         events = [*form.opening(0), form.usage_chunk(usage)]
         response = form.response("completed")

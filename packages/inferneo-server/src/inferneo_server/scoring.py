@@ -29,6 +29,7 @@ from inferneo_server.embedding import (
     render_all,
 )
 from inferneo_server.engines.base import Engine, PoolingOptions, Prompt, Vector
+from inferneo_server.registry import Lease
 from inferneo_server.service import Service
 
 # The names under which a request may give its texts.
@@ -46,21 +47,21 @@ async def score(service: Service, request: ScoreRequest) -> ScoreList:
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = _engine(service, request)
-    first, second = _given(request)
-    queries, documents = _texts(getattr(request, first)), _texts(getattr(request, second))
-    for name, texts in ((first, queries), (second, documents)):
-        if not texts:
-            raise InvalidRequest(f"Empty '{name}'", param=name)
-    if len(queries) not in (1, len(documents)):
-        raise InvalidRequest(
-            f"'{first}' must be one text, or as many as '{second}' has", param=first
-        )
-    scores, usage = await _scores(engine, request, queries, documents, param=second)
+    with await _lease(service, request) as lease:
+        first, second = _given(request)
+        queries, documents = _texts(getattr(request, first)), _texts(getattr(request, second))
+        for name, texts in ((first, queries), (second, documents)):
+            if not texts:
+                raise InvalidRequest(f"Empty '{name}'", param=name)
+        if len(queries) not in (1, len(documents)):
+            raise InvalidRequest(
+                f"'{first}' must be one text, or as many as '{second}' has", param=first
+            )
+        scores, usage = await _scores(lease.engine, request, queries, documents, param=second)
     return ScoreList(
         id=f"score-{uuid4().hex}",
         created=int(time.time()),
-        model=service.registry.name,
+        model=lease.name,
         data=[Score(index=index, score=each) for index, each in enumerate(scores)],
         usage=usage,
     )
@@ -72,19 +73,19 @@ async def rerank(service: Service, request: RerankRequest) -> Reranking:
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = _engine(service, request)
-    documents = _texts(request.documents)
-    if not documents:
-        raise InvalidRequest("Empty 'documents'", param="documents")
-    scores, usage = await _scores(
-        engine, request, _texts(request.query), documents, param="documents"
-    )
+    with await _lease(service, request) as lease:
+        documents = _texts(request.documents)
+        if not documents:
+            raise InvalidRequest("Empty 'documents'", param="documents")
+        scores, usage = await _scores(
+            lease.engine, request, _texts(request.query), documents, param="documents"
+        )
     # The first of equals stays the first.
     order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
     told = request.return_documents is not False
     return Reranking(
         id=f"rerank-{uuid4().hex}",
-        model=service.registry.name,
+        model=lease.name,
         usage=usage,
         results=[
             RerankResult(
@@ -97,10 +98,10 @@ async def rerank(service: Service, request: RerankRequest) -> Reranking:
     )
 
 
-def _engine(service: Service, request: ScoringFields) -> Engine:
+async def _lease(service: Service, request: ScoringFields) -> Lease:
     """An engine that scores pairs itself, or whose vectors can be compared."""
-    engine = service.engine(request.model)
-    return engine if "embed" in engine.tasks else service.engine(request.model, "score")
+    lease = await service.lease(request.model)
+    return lease if "embed" in lease.tasks else await service.lease(request.model, "score")
 
 
 def _given(request: ScoreRequest) -> tuple[str, str]:

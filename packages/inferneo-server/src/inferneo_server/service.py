@@ -17,7 +17,7 @@ from inferneo_server.engines.base import Engine, Prompt, Task
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.generation import Generation, Terms
-from inferneo_server.registry import Registry
+from inferneo_server.registry import Lease, Registry
 from inferneo_server.streams import Reader, Streams
 
 
@@ -50,17 +50,17 @@ class Service:
     @property
     def busy(self) -> bool:
         """Whether an answer is still being written, or waited for by who was cut off from it."""
-        return self.registry.running > 0 or self.streams.awaited
+        return self.registry.busy or self.streams.awaited
 
-    def engine(self, model: str | None, task: Task | None = None) -> Engine:
-        """The engine of a model, for a request that is answered at once.
+    async def lease(self, model: str | None, task: Task | None = None) -> Lease:
+        """The engine of a model, for a request that is answered at once: `with` it until then.
 
         Raises:
-            ApiError: the server is about to stop, or as in `Registry.engine`.
+            ApiError: the server is about to stop, or as in `Registry.lease`.
         """
         if self.draining:
             raise Draining
-        return self.registry.engine(model, task)
+        return await self.registry.lease(model, task)
 
     async def begin(
         self,
@@ -95,8 +95,8 @@ class Service:
         Raises:
             ApiError: the request is refused.
         """
-        engine = self.registry.engine(request.model)
-        return len((await engine.render_chat(check_chat(request))).token_ids)
+        with await self.registry.lease(request.model) as lease:
+            return len((await lease.engine.render_chat(check_chat(request))).token_ids)
 
     async def fits(self, request: ChatCompletionRequest) -> bool:
         """Whether the model's context holds a chat request's prompt and answer.
@@ -104,13 +104,13 @@ class Service:
         Raises:
             ApiError: the request is refused for another reason.
         """
-        engine = self.registry.engine(request.model)
         max_tokens = request.max_completion_tokens or request.max_tokens
-        try:
-            prompt = await engine.render_chat(check_chat(request))
-            check_room([prompt], max_tokens, engine, param="messages")
-        except ContextLengthExceeded:
-            return False
+        with await self.registry.lease(request.model) as lease:
+            try:
+                prompt = await lease.engine.render_chat(check_chat(request))
+                check_room([prompt], max_tokens, lease.engine, param="messages")
+            except ContextLengthExceeded:
+                return False
         return True
 
     def _make(
@@ -122,14 +122,24 @@ class Service:
         # Not sooner: what had begun before may still be joined.
         if self.draining:
             raise Draining
-        if isinstance(request, ChatCompletionRequest):
-            return self._chat(request, terms, wording)
-        return self._complete(request, terms)
+        return self._generate(request, terms, wording)
+
+    async def _generate(
+        self,
+        request: ChatCompletionRequest | CompletionRequest,
+        terms: Terms,
+        wording: Wording | None,
+    ) -> Generation:
+        # Held until the engine counts the request itself.
+        with await self.registry.lease(request.model, "generate") as lease:
+            if isinstance(request, ChatCompletionRequest):
+                return await self._chat(lease, request, terms, wording)
+            return await self._complete(lease, request, terms)
 
     async def _chat(
-        self, request: ChatCompletionRequest, terms: Terms, wording: Wording | None
+        self, lease: Lease, request: ChatCompletionRequest, terms: Terms, wording: Wording | None
     ) -> Generation:
-        engine = self.registry.engine(request.model, "generate")
+        engine = lease.engine
         request = check_chat(request)
         max_tokens = request.max_completion_tokens or request.max_tokens
         prompt = await engine.render_chat(request)
@@ -145,20 +155,14 @@ class Service:
             continuous_usage=_options(request).continuous_usage_stats is True,
             named=isinstance(request.tool_choice, NamedTool),
         )
-        form = self._chat_form(details, wording)
+        form = _chat_form(lease.name, details, wording)
         logprobs = (request.top_logprobs or 0) if request.logprobs else None
         return await self._submit(
             form, engine, request, terms, [prompt], max_tokens, logprobs=logprobs, parsing=parsing
         )
 
-    def _chat_form(self, details: ChatDetails, wording: Wording | None) -> AnswerForm:
-        name = self.registry.name
-        if wording is not None:
-            return wording.form(name, details)
-        return DetailedChatForm(name, details) if details.any else ChatForm(name)
-
-    async def _complete(self, request: CompletionRequest, terms: Terms) -> Generation:
-        engine = self.registry.engine(request.model, "generate")
+    async def _complete(self, lease: Lease, request: CompletionRequest, terms: Terms) -> Generation:
+        engine = lease.engine
         texts = split_prompt(request.prompt)
         check_text(request, len(texts))
         # Nothing at all cannot be asked for: one token is written, and not told.
@@ -192,7 +196,7 @@ class Service:
             details = _echoing(details, engine, prompts, texts)
             if logprobs is not None and request.prompt_logprobs is None:
                 request = msgspec.structs.replace(request, prompt_logprobs=logprobs)
-        name = self.registry.name
+        name = lease.name
         form = DetailedTextForm(name, details) if details.any else TextForm(name)
         return await self._submit(
             form, engine, request, terms, prompts, max_tokens, logprobs=logprobs
@@ -237,6 +241,12 @@ class Service:
             terms=terms,
             log_bytes=self.streams.log_bytes,
         )
+
+
+def _chat_form(name: str, details: ChatDetails, wording: Wording | None) -> AnswerForm:
+    if wording is not None:
+        return wording.form(name, details)
+    return DetailedChatForm(name, details) if details.any else ChatForm(name)
 
 
 def _options(request: SamplingFields) -> StreamOptions:

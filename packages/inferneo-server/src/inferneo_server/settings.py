@@ -7,10 +7,10 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -21,13 +21,38 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
-EMBEDDED_MODEL = "inferneo-tiny"
+from inferneo_server.model_spec import (
+    EMBEDDED_MODEL,
+    EngineName,
+    LoadWhen,
+    ModelSpec,
+    name_of,
+    reasoning_of,
+    source_of,
+)
+
+__all__ = ["EMBEDDED_MODEL", "Settings", "SettingsError", "load_settings", "visible_gpus"]
+
 ENV_PREFIX = "INFERNEO_"
+# The client's.
+_OTHERS = frozenset({"INFERNEO_BASE_URL"})
 
-# It thinks only where the request enables it.
-_EMBEDDED_REASONING_PARSER = "deepseek_v3"
 
-EngineName = Literal["vllm", "torch", "simulated"]
+class ModelSettings(BaseModel):
+    """A model beside the default one: an entry of the setting `models`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    engine: EngineName | None = None
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    aliases: list[str] = Field(default_factory=list)
+    device: str = "auto"
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    load: LoadWhen = "on_first_use"
+    idle_seconds: float | None = Field(None, gt=0)
+    memory_bytes: int | None = Field(None, ge=0)
 
 
 class Settings(BaseSettings):
@@ -59,6 +84,29 @@ class Settings(BaseSettings):
         None,
         description="vLLM's parser of reasoning, or `none` (default: the embedded model's own, "
         "else none)",
+    )
+    aliases: list[str] = Field(
+        default_factory=list, description="further names of the model in requests"
+    )
+    device: str = Field(
+        "auto", description="where the model runs: `auto`, `cpu`, `gpu:0`, `rbln:0`"
+    )
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict,
+        description="further models by name, each with `model`, `engine`, `engine_args`, "
+        "`aliases`, `device`, `tool_parser`, `reasoning_parser`, `load` (`pinned`, "
+        "`on_first_use`, `on_request`), `idle_seconds`, `memory_bytes`",
+    )
+    memory_budget_bytes: int | None = Field(
+        None,
+        gt=0,
+        description="what all models together may take; the longest unused make room for others",
+    )
+    load_wait_seconds: float = Field(
+        60.0, ge=0, description="how long a request waits for a model that is loaded or moved"
+    )
+    load_seconds: float = Field(
+        3600.0, gt=0, description="how long a model may take to load while the server runs"
     )
     strict: bool = Field(False, description="refuse requests with unknown fields")
     api_key: SecretStr | None = Field(None, description="the key that requests must carry")
@@ -138,7 +186,7 @@ class Settings(BaseSettings):
         """Flags, then the environment, then the file, which comes with the flags as `config`."""
         assert isinstance(init_settings, InitSettingsSource)
         config = init_settings.init_kwargs.pop("config", None)
-        file = InitSettingsSource(settings_cls, _read_file(Path(config)) if config else {})
+        file = InitSettingsSource(settings_cls, read_file(Path(config)) if config else {})
         return init_settings, _Environment(settings_cls), file
 
     @property
@@ -147,28 +195,65 @@ class Settings(BaseSettings):
         given = [self.api_key] if self.api_key else []
         return [key.get_secret_value() for key in [*given, *self.api_keys]]
 
+    @model_validator(mode="after")
+    def _check_names(self) -> "Settings":
+        """Refuse a name that two models have: a request could not say which it means."""
+        seen: set[str] = set()
+        for spec in self.model_specs:
+            for name in (spec.name, *spec.aliases):
+                if not name or name in seen:
+                    raise ValueError(
+                        f"models: two models are called '{name}'"
+                        if name
+                        else "models: a model has an empty name"
+                    )
+                seen.add(name)
+        return self
+
+    @property
+    def model_specs(self) -> list[ModelSpec]:
+        """All configured models, the default one first."""
+        default = ModelSpec(
+            name=self.model_name,
+            model=self.model,
+            engine=self.engine,
+            engine_args=self.engine_args,
+            aliases=tuple(self.aliases),
+            device=self.device,
+            tool_parser=self.tool_parser,
+            reasoning_parser=self.reasoning_parser,
+        )
+        return [default, *(self._spec(name, each) for name, each in self.models.items())]
+
+    def _spec(self, name: str, given: ModelSettings) -> ModelSpec:
+        return ModelSpec(
+            name=name,
+            model=given.model or name,
+            engine=given.engine or self.engine,
+            engine_args=given.engine_args,
+            aliases=tuple(given.aliases),
+            device=given.device,
+            tool_parser=given.tool_parser,
+            reasoning_parser=given.reasoning_parser,
+            load=given.load,
+            idle_seconds=given.idle_seconds,
+            memory_bytes=given.memory_bytes,
+        )
+
     @property
     def model_name(self) -> str:
-        """The model's name in requests."""
-        if self.served_model_name:
-            return self.served_model_name
-        path = Path(self.model).expanduser()
-        return path.resolve().name if path.is_dir() else self.model
+        """The default model's name in requests."""
+        return self.served_model_name or name_of(self.model)
 
     @property
     def reasoning(self) -> str | None:
-        """vLLM's name of the parser of reasoning; None is none."""
-        if self.reasoning_parser is None and self.model == EMBEDDED_MODEL:
-            return _EMBEDDED_REASONING_PARSER
-        return None if self.reasoning_parser == "none" else self.reasoning_parser
+        """vLLM's name of the default model's parser of reasoning; None is none."""
+        return reasoning_of(self.model, self.reasoning_parser)
 
     @property
     def model_source(self) -> str:
-        """Where the engine loads the model from: a Hugging Face id or a path."""
-        if self.model == EMBEDDED_MODEL:
-            return str(Path(__file__).parent / "embedded" / EMBEDDED_MODEL)
-        path = Path(self.model).expanduser()
-        return str(path) if path.is_dir() else self.model
+        """Where the engine loads the default model from: a Hugging Face id or a path."""
+        return source_of(self.model)
 
 
 class _Environment(EnvSettingsSource):
@@ -198,6 +283,8 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
     Raises:
         SettingsError: a value does not fit, a name is unknown, or the file cannot be read.
     """
+    if typos := [unknown for unknown in unknown_variables() if unknown.meant]:
+        raise SettingsError("\n".join(map(str, typos)))
     try:
         return Settings(config=config, **flags)  # type: ignore[call-arg]
     except SourceError as error:
@@ -206,16 +293,53 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
 
 
+class UnknownVariable(NamedTuple):
+    """A variable that looks like a setting and is none, and the one that it resembles."""
+
+    name: str
+    meant: str | None
+
+    def __str__(self) -> str:
+        guess = f"; did you mean {self.meant}?" if self.meant else ""
+        return f"{self.name}: there is no such setting{guess}"
+
+
+def unknown_variables() -> list[UnknownVariable]:
+    """The variables that no setting reads. Others may have set those that resemble none: where a
+    service is called Inferneo, Kubernetes does.
+    """
+    found = []
+    for name in sorted(variables()):
+        setting = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
+        if setting not in Settings.model_fields and name not in _OTHERS:
+            near = difflib.get_close_matches(setting, Settings.model_fields, n=1, cutoff=0.7)
+            found.append(UnknownVariable(name, f"{ENV_PREFIX}{near[0].upper()}" if near else None))
+    return found
+
+
+def variables() -> dict[str, str]:
+    """All variables that are called as settings are, by their names in capitals."""
+    given = {name.upper(): value for name, value in os.environ.items()}
+    return {name: value for name, value in given.items() if name.startswith(ENV_PREFIX)}
+
+
 def _explain(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}"
-    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+        told = problem["msg"].removeprefix("Value error, ")
+        return f"{name}: {told}" if name else told
+    parts = problem["loc"]
+    known = ModelSettings.model_fields if parts[0] == "models" else Settings.model_fields
+    near = difflib.get_close_matches(str(parts[-1]), known, n=1)
     return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _read_file(path: Path) -> dict[str, Any]:
-    """Read a YAML file; what stands under `server:` counts as if it stood at the top."""
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a YAML file; what stands under `server:` counts as if it stood at the top.
+
+    Raises:
+        SettingsError: it cannot be read, or holds something else.
+    """
     try:
         values = yaml.safe_load(path.read_text()) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

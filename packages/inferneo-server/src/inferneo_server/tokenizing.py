@@ -35,17 +35,18 @@ async def tokenize(service: Service, request: TokenizeRequest) -> Tokenized:
     Raises:
         ApiError: the request is refused.
     """
-    engine = service.engine(request.model)
-    tokens = await _tokens(engine, request)
-    pieces = None
-    if request.return_token_strs:
-        if len(tokens) <= INLINE_TOKENS:
-            pieces = engine.pieces(tokens)
-        else:
-            pieces = await asyncio.to_thread(engine.pieces, tokens)
+    with await service.lease(request.model) as lease:
+        engine = lease.engine
+        tokens = await _tokens(engine, request)
+        pieces = None
+        if request.return_token_strs:
+            if len(tokens) <= INLINE_TOKENS:
+                pieces = engine.pieces(tokens)
+            else:
+                pieces = await asyncio.to_thread(engine.pieces, tokens)
     return Tokenized(
         count=len(tokens),
-        max_model_len=engine.max_model_len,
+        max_model_len=lease.max_model_len,
         tokens=tokens,
         token_strs=UNSET if pieces is None else pieces,
     )
@@ -77,14 +78,15 @@ async def detokenize(service: Service, request: DetokenizeRequest) -> Detokenize
     Raises:
         ApiError: the request is refused.
     """
-    engine = service.engine(request.model)
-    limit = max(engine.max_model_len, MAX_TOKENS)
-    if len(request.tokens) > limit:
-        raise InvalidRequest(f"'tokens' has more than {limit} items", param="tokens")
-    try:
-        if len(request.tokens) <= INLINE_TOKENS:
-            return Detokenized(prompt=engine.detokenize(request.tokens))
-        return Detokenized(prompt=await asyncio.to_thread(engine.detokenize, request.tokens))
-    except RequestError as error:
-        error.param = "tokens"
-        raise
+    with await service.lease(request.model) as lease:
+        engine = lease.engine
+        limit = max(engine.max_model_len, MAX_TOKENS)
+        if len(request.tokens) > limit:
+            raise InvalidRequest(f"'tokens' has more than {limit} items", param="tokens")
+        try:
+            if len(request.tokens) <= INLINE_TOKENS:
+                return Detokenized(prompt=engine.detokenize(request.tokens))
+            return Detokenized(prompt=await asyncio.to_thread(engine.detokenize, request.tokens))
+        except RequestError as error:
+            error.param = "tokens"
+            raise

@@ -5,6 +5,7 @@ gives the exit status. It is imported only when it is asked for.
 """
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("serve models (the default)", "serve"),
+    "models": Command("list, load and unload the models of a server", "models"),
+    "devices": Command("list what this machine can run models on", "devices"),
+    "config": Command("explain the settings, and check them", "config"),
 }
 
 
@@ -75,9 +79,22 @@ def _module(name: str) -> Any:
     return command and import_module(f"inferneo_server.cli.{command.module}")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses a flag that it does not know with the one that was meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        values, rest = super().parse_known_args(args, namespace)
+        if rest:
+            given = rest[0].partition("=")[0]
+            near = difflib.get_close_matches(given, self._option_string_actions, n=1)
+            guess = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"{given} is not known{guess}")
+        return values, rest
+
+
 def _parser(asked: str, module: Any) -> argparse.ArgumentParser:
     """The parser of the program, of which only the command that is asked for is complete."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="inferneo-server",
         allow_abbrev=False,
         description="An OpenAI-compatible inference server over vLLM.",

@@ -4,26 +4,42 @@ import argparse
 from typing import Any, Literal, get_args, get_origin
 
 from inferneo_server.cli import Failure
+from inferneo_server.setting_groups import grouped
 from inferneo_server.settings import ENV_PREFIX, Settings, SettingsError, load_settings
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Give a parser `--config` and a flag for each setting."""
+    """Give a parser `--config` and a flag for each setting, in groups."""
     parser.epilog = (
         f"Each flag is also an environment variable ({ENV_PREFIX}PORT for --port) and a "
         "line of the file (port: 8000). A flag wins over the environment, that over the file."
     )
-    # A flag that is not given must not hide the other sources.
-    parser.argument_default = argparse.SUPPRESS
-    parser.add_argument("--config", metavar="FILE", help="YAML file with settings")
-    for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        shown = "" if default in (None, {}, []) else f" (default: {default})"
-        parser.add_argument(
-            flag(name),
-            help=f"{field.description}{shown}",
-            **_argument(name, field.annotation),
-        )
+    # That of argparse would name each flag before it explains any.
+    parser.usage = f"{parser.prog} [--config FILE] [--SETTING VALUE ...]"
+    parser.formatter_class = _Formatter
+    parser.add_argument(
+        "--config", metavar="FILE", default=argparse.SUPPRESS, help="YAML file with settings"
+    )
+    for group, names in grouped(Settings.model_fields):
+        section = parser.add_argument_group(group)
+        for name in names:
+            field = Settings.model_fields[name]
+            default = field.get_default(call_default_factory=True)
+            shown = "" if default in (None, {}, []) else f" (default: {default})"
+            section.add_argument(
+                flag(name),
+                help=f"{field.description}{shown}".replace("%", "%%"),
+                # A flag that is not given must not hide the other sources.
+                default=argparse.SUPPRESS,
+                **_argument(name, field.annotation),
+            )
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Leaves room for long names, so that a flag and its meaning share a line."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=36)
 
 
 def flag(name: str) -> str:
@@ -59,7 +75,8 @@ def _argument(name: str, annotation: Any) -> dict[str, Any]:
         return {"action": _KeyValues, "metavar": "KEY=VALUE"}
     if get_origin(annotation) is list:
         # Repeated for each entry; the metavar is one of them.
-        return {"action": "append", "metavar": name.rsplit("_", 1)[-1].upper().removesuffix("S")}
+        word = name.rsplit("_", 1)[-1].upper()
+        return {"action": "append", "metavar": word.removesuffix("ES" if "SES" in word else "S")}
     return {"metavar": name.rsplit("_", 1)[-1].upper()}
 
 
@@ -80,7 +97,8 @@ class _KeyValues(argparse.Action):
             if values.startswith("{"):
                 pairs = yaml.safe_load(values)
             elif equals:
-                pairs = {key.replace("-", "_"): yaml.safe_load(value)}
+                name = key if self.dest == "models" else key.replace("-", "_")
+                pairs = {name: yaml.safe_load(value)}
             else:
                 raise ValueError
         except (ValueError, yaml.YAMLError):

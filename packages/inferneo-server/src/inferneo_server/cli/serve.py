@@ -7,6 +7,7 @@ import sys
 
 from inferneo_server.cli import Failure
 from inferneo_server.cli.flags import add_settings, settings_of
+from inferneo_server.settings import unknown_variables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,8 @@ def run(values: argparse.Namespace) -> int:
     )
     for name in ("inferneo_server", "uvicorn"):
         logging.getLogger(name).setLevel(settings.log_level.upper())
+    for unknown in unknown_variables():
+        logging.getLogger("inferneo_server").warning("%s", unknown)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))

@@ -1,7 +1,7 @@
 """Receives nothing; hands on the contract of an engine; `tests/contract` runs over each one."""
 
 from collections.abc import Sequence, Set
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -276,6 +276,28 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Stop the engine and end its processes. Idempotent; running streams fail."""
+        ...
+
+
+@runtime_checkable
+class Sleeper(Protocol):
+    """An engine that can give the memory of its device back and keep its process."""
+
+    def check_sleep(self) -> None:
+        """Say whether it can, as it was started.
+
+        Raises:
+            InvalidRequest: it cannot; the message says what that needs.
+        """
+        ...
+
+    async def sleep(self, level: int) -> None:
+        """Give the key-value cache up, and move the weights to the host's memory (level 1) or drop
+        them (level 2). Nothing may run."""
+        ...
+
+    async def wake(self) -> None:
+        """Serve again."""
         ...
 
 

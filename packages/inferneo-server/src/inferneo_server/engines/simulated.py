@@ -84,6 +84,7 @@ class SimulatedEngine:
         self._failure: asyncio.Future[str] | None = None
         self._streams: set[SimulatedStream] = set()
         self._pooled = 0
+        self.asleep = False
 
     @property
     def running(self) -> int:
@@ -221,6 +222,15 @@ class SimulatedEngine:
     def forget(self, stream: "SimulatedStream") -> None:
         """A stream has ended."""
         self._streams.discard(stream)
+
+    def check_sleep(self) -> None:
+        """It can."""
+
+    async def sleep(self, level: int) -> None:
+        self.asleep = True
+
+    async def wake(self) -> None:
+        self.asleep = False
 
     async def aclose(self) -> None:
         self.fail("The engine was closed")

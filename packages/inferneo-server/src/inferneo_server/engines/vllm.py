@@ -20,7 +20,6 @@ from tokenizers import Encoding
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GracefulHTTPError
 from vllm.inputs.engine import tokens_input
-from vllm.platforms import current_platform
 from vllm.renderers import ChatParams
 from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
@@ -41,12 +40,20 @@ from inferneo_server.engines.base import (
 )
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
+from inferneo_server.engines.vllm_device import (
+    check_sleep,
+    checked_device,
+    only_visible,
+    platform_defaults,
+    wake_up,
+)
 from inferneo_server.engines.vllm_errors import check_priority, client_errors, template_errors
 from inferneo_server.engines.vllm_parsing import Reader, VllmParsing, template_kwargs
 from inferneo_server.engines.vllm_pooling import VllmPooling, tasks_of
 from inferneo_server.engines.vllm_sampling import Sampling
 from inferneo_server.engines.vllm_stream import RESTARTING, DetailedStream, VllmStream
 from inferneo_server.engines.vllm_tokens import INLINE_CHARACTERS, Tokens, own_copy
+from inferneo_server.hardware.device import Device
 
 # How known families of models mark what is before a gap, behind it, and where to fill it.
 _INFILL_TOKENS = (
@@ -58,7 +65,6 @@ _INFILL_TOKENS = (
 HEALTH_CHECK_SECONDS = 0.5
 SHUTDOWN_SECONDS = 5.0
 ABANDON_SECONDS = 0.2
-GIB = 1024**3
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +79,10 @@ class VllmEngine:
         tool_parser: vLLM's name of the parser of tool calls; `none` leaves them in the text, None
             guesses by the model's template.
         reasoning_parser: vLLM's name of the parser of reasoning; None leaves it in the text.
+        device: the only one that the engine may see; None leaves it all.
+
+    Raises:
+        EngineStartError: the installed build does not run on the device.
     """
 
     def __init__(
@@ -83,7 +93,9 @@ class VllmEngine:
         *,
         tool_parser: str | None = None,
         reasoning_parser: str | None = None,
+        device: Device | None = None,
     ) -> None:
+        self._device = checked_device(device)
         self._tool_parser = tool_parser
         self._reasoning_parser = reasoning_parser
         self._engine_args = {"model": model, "served_model_name": served_name} | engine_args
@@ -97,6 +109,7 @@ class VllmEngine:
         self._encode: Callable[..., Encoding] | None = None
         self._tokens: Tokens | None = None
         self._pooling: VllmPooling | None = None
+        self._dropped = False
         self.tasks: Set[Task] = frozenset()
 
     @property
@@ -136,8 +149,9 @@ class VllmEngine:
         # Spawned processes inherit neither the server's sockets nor its locks.
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         try:
-            arguments = AsyncEngineArgs(**_platform_defaults() | self._engine_args)
-            return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
+            with only_visible(self._device):
+                arguments = AsyncEngineArgs(**platform_defaults() | self._engine_args)
+                return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
         except Exception as error:
             logger.debug("vLLM did not start", exc_info=True)
             raise EngineStartError(_reason(error)) from error
@@ -317,6 +331,16 @@ class VllmEngine:
         assert self._pooling is not None
         return await self._pooling.score(request_id, prompts, options)
 
+    def check_sleep(self) -> None:
+        check_sleep(self._alive.vllm_config)
+
+    async def sleep(self, level: int) -> None:
+        await self._alive.sleep(level)
+        self._dropped = level == 2
+
+    async def wake(self) -> None:
+        await wake_up(self._alive, dropped=self._dropped)
+
     async def aclose(self) -> None:
         loading, self._loading, self._llm = self._loading, None, None
         if loading is not None:
@@ -343,17 +367,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         text = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
     return " ".join(text.split())
-
-
-def _platform_defaults() -> dict[str, Any]:
-    """Arguments that fit the machine; whatever the operator gives wins."""
-    if not current_platform.is_cpu():
-        return {}
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    # A fixed size, since vLLM else wants most of the machine's memory to be free. Compiled graphs
-    # need a C++ compiler, and minutes.
-    cache = min(max(available // 8, GIB // 4), 4 * GIB)
-    return {"kv_cache_memory_bytes": cache, "enforce_eager": True}
 
 
 def _grammar_field(sampling: SamplingFields) -> str | None:

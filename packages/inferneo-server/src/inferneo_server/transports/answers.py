@@ -20,7 +20,7 @@ from inferneo_server.transports.errors import to_api_error
 T = TypeVar("T")
 
 _JSON_HEADERS = [(b"content-type", b"application/json")]
-_SSE_HEADERS = [
+SSE_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     # Proxies neither keep nor gather what streams (the last one is nginx's).
     (b"cache-control", b"no-cache, no-transform"),
@@ -84,7 +84,7 @@ class EventStream:
         self._writing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*_SSE_HEADERS, *_stream_headers(self._reader, self._ignored)]
+        headers = [*SSE_HEADERS, *_stream_headers(self._reader, self._ignored)]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             # The wrappers of `send` look at an answer's head alone; each token would pass them all.

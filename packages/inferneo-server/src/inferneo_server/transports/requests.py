@@ -4,7 +4,7 @@ import asyncio
 import math
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
 from litestar import Request
@@ -18,6 +18,8 @@ from inferneo_server.generation import Terms
 from inferneo_server.identity import identity_of
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
+
+T = TypeVar("T")
 
 MAX_NAMED = 20
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -100,7 +102,22 @@ class ApiRequest(Request[None, None, State]):
         state = self._connection_state
         if state.body is Empty:
             state.body = await self._read(self.app.state.settings.max_body_bytes)
+        if not state.body:
+            raise InvalidRequest("The request has no body", code="invalid_json")
         return state.body
+
+    async def decode_optional(self, kind: type[T]) -> T:
+        """Decode a body that may be left out.
+
+        Raises:
+            InvalidRequest: it does not fit.
+        """
+        body = await self._read(self.app.state.settings.max_body_bytes)
+        data: T
+        data, ignored = decode_known(body or b"{}", _decoder(cast("Any", kind)))
+        if ignored:
+            self.state.ignored = refuse_or_name(ignored, self.settings)
+        return data
 
     async def _read(self, limit: int) -> bytes:
         # Litestar's own reading builds its tables of headers and layers anew for each request,
@@ -119,8 +136,6 @@ class ApiRequest(Request[None, None, State]):
                 )
             if not message["more_body"]:
                 break
-        if not size:
-            raise InvalidRequest("The request has no body", code="invalid_json")
         return b"".join(parts)
 
 

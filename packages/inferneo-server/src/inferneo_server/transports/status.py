@@ -49,7 +49,7 @@ async def welcome(request: ApiRequest) -> Response[Welcome]:
     if prefers_html(request.headers.get("accept", "")):
         return page(request, vary="Accept")
     told = Welcome(
-        name="Inferneo", version=VERSION, models=[request.service.registry.name], docs="/docs"
+        name="Inferneo", version=VERSION, models=request.service.registry.names, docs="/docs"
     )
     # A cache asks each time: where a page of another origin calls, Litestar's `Vary` replaces ours.
     return Response(told, headers={"vary": "Accept", "cache-control": "no-cache"})
