@@ -19,6 +19,7 @@ from inferneo_server.engines.lifeline import die_with_parent
 die_with_parent()
 
 DEFAULT = "serve"
+WRONG_USAGE = 2  # argparse's own
 INTERRUPTED = 130  # 128 and the signal's number, as shells say it
 
 _EPILOG = f"""\
@@ -50,8 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program; ends by `SystemExit`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        if given and not given[0].startswith("-"):
+            sys.exit(_refuse(given[0]))
         given = [DEFAULT, *given]
     sys.exit(_run(given))
+
+
+def _refuse(name: str) -> int:
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    told = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+    print(f"inferneo-server: there is no command {name}; {told}", file=sys.stderr)
+    return WRONG_USAGE
 
 
 def _run(given: list[str]) -> int:

@@ -4,6 +4,7 @@ import argparse
 from typing import Any, Literal, get_args, get_origin
 
 from inferneo_server.cli import Failure
+from inferneo_server.model_spec import is_missing
 from inferneo_server.setting_groups import grouped
 from inferneo_server.settings import ENV_PREFIX, Settings, SettingsError, load_settings
 
@@ -57,12 +58,17 @@ def settings_of(values: argparse.Namespace) -> Settings:
     """All settings, of which the command line gives some.
 
     Raises:
-        Failure: a setting is wrong.
+        Failure: a setting is wrong, or the folder of a model is not there.
     """
     try:
-        return load_settings(**given_settings(values))
+        settings = load_settings(**given_settings(values))
     except SettingsError as error:
         raise Failure(str(error)) from None
+    # An engine would take it for a name, and look for it for a minute.
+    specs = [spec for spec in settings.model_specs if spec.engine != "simulated"]
+    if missing := [spec.model for spec in specs if is_missing(spec.model)]:
+        raise Failure("\n".join(f"model: there is no {path}" for path in missing))
+    return settings
 
 
 def _argument(name: str, annotation: Any) -> dict[str, Any]:

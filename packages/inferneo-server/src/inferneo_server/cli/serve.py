@@ -19,14 +19,14 @@ def run(values: argparse.Namespace) -> int:
     """Serve until a signal ends it.
 
     Raises:
-        Failure: a setting is wrong, or the model cannot be served.
+        Failure: a setting is wrong, the port is taken, or the model cannot be served.
     """
     settings = settings_of(values)
     # Imported late: they take a second, and an error in the settings should come at once.
     import uvloop
 
     from inferneo_server.engines.base import EngineStartError
-    from inferneo_server.server import serve
+    from inferneo_server.server import ListenError, serve
 
     # Of what others log, warnings; the level is for our own lines.
     logging.basicConfig(
@@ -41,4 +41,6 @@ def run(values: argparse.Namespace) -> int:
             runner.run(serve(settings))
     except EngineStartError as error:
         raise Failure(f"{settings.model} cannot be served: {error}") from None
+    except ListenError as error:
+        raise Failure(str(error)) from None
     return 0
