@@ -1,4 +1,4 @@
-"""Receives flags; hands on what this machine could run models on, as a table or as JSON."""
+"""Receives its flags; hands on what this machine could run models on, as a table or JSON."""
 
 import argparse
 
