@@ -20,13 +20,13 @@ from inferneo_client._calls import (
     perform,
 )
 from inferneo_client._options import Options, Retry, Timeout, changed_options, first_options
+from inferneo_client._plain_calls import AsyncPlainCalls
 from inferneo_client._reading import Reading
 from inferneo_client._reaping import Reapers, Spawn, running_loop
-from inferneo_client._requests import Request, StreamRequest, health, with_response
+from inferneo_client._requests import Request, StreamRequest, with_response
 from inferneo_client._transport import AsyncResponse, AsyncTransport, WholeResponse
 from inferneo_client._transports import new_async_transport
 from inferneo_client.types.answer import Answer, decoder
-from inferneo_client.types.models import Health
 from inferneo_core.errors import ApiError
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from inferneo_client.resources.batch import AsyncBatch
     from inferneo_client.resources.chat import AsyncChat
     from inferneo_client.resources.completions import AsyncCompletions
+    from inferneo_client.resources.embeddings import AsyncEmbeddings
     from inferneo_client.resources.models import AsyncModels
+    from inferneo_client.resources.responses import AsyncResponses
     from inferneo_client.resources.streams import AsyncStreams
 
 C = TypeVar("C", bound=Answer)
@@ -73,7 +75,7 @@ class _Connections:
             await transport.aclose()
 
 
-class AsyncInferneo:
+class AsyncInferneo(AsyncPlainCalls):
     """A client of an Inferneo server, or of another OpenAI-compatible one. For one event
     loop at a time.
 
@@ -175,6 +177,20 @@ class AsyncInferneo:
         return AsyncCompletions(self)
 
     @cached_property
+    def embeddings(self) -> "AsyncEmbeddings":
+        """`/v1/embeddings`."""
+        from inferneo_client.resources.embeddings import AsyncEmbeddings
+
+        return AsyncEmbeddings(self)
+
+    @cached_property
+    def responses(self) -> "AsyncResponses":
+        """`/v1/responses`."""
+        from inferneo_client.resources.responses import AsyncResponses
+
+        return AsyncResponses(self)
+
+    @cached_property
     def batch(self) -> "AsyncBatch":
         """Many requests at once: `client.batch([...])`."""
         from inferneo_client.resources.batch import AsyncBatch
@@ -194,14 +210,6 @@ class AsyncInferneo:
         from inferneo_client.resources.streams import AsyncStreams
 
         return AsyncStreams(self)
-
-    async def health(self) -> Health:
-        """Ask the server how it is.
-
-        Raises:
-            ApiError: it does not answer.
-        """
-        return await self._ask(health(self._options))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -232,7 +240,7 @@ class AsyncInferneo:
         """Send a request, and give the stream that answers it."""
         call = request.call
         response = await self._open(call)
-        reading = Reading(call, response, decoder(request.kind), request.fold())
+        reading = Reading(call, response, request.answers or decoder(request.kind), request.fold())
         return AsyncStream(self, reading, response, request.texts)
 
     async def _exchange(self, call: Call) -> WholeResponse:

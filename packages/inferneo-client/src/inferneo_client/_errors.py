@@ -163,6 +163,9 @@ def error_from(
 def event_error(document: dict[str, Any], headers: Mapping[str, str]) -> ApiError | None:
     """The error that an event, or a 200's body, tells of; None where it tells of none."""
     error = document.get("error")
+    if document.get("type") == "error":
+        # As `/v1/responses` and `/v1/messages` word it: the former with no object within.
+        error = error or document
     if not error:
         return None
     status = document.get("status")

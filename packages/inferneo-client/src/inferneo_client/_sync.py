@@ -17,13 +17,13 @@ from inferneo_client._calls import (
     perform,
 )
 from inferneo_client._options import Options, Retry, Timeout, changed_options, first_options
+from inferneo_client._plain_calls import PlainCalls
 from inferneo_client._reading import Reading
-from inferneo_client._requests import Request, StreamRequest, health, with_response
+from inferneo_client._requests import Request, StreamRequest, with_response
 from inferneo_client._streams import Stream
 from inferneo_client._transport import SyncResponse, SyncTransport, WholeResponse
 from inferneo_client._transports import new_transport
 from inferneo_client.types.answer import Answer, decoder
-from inferneo_client.types.models import Health
 from inferneo_core.errors import ApiError
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from inferneo_client.resources.batch import Batch
     from inferneo_client.resources.chat import Chat
     from inferneo_client.resources.completions import Completions
+    from inferneo_client.resources.embeddings import Embeddings
     from inferneo_client.resources.models import Models
+    from inferneo_client.resources.responses import Responses
     from inferneo_client.resources.streams import Streams
 
 C = TypeVar("C", bound=Answer)
@@ -69,7 +71,7 @@ class _Connections:
             transport.close()
 
 
-class Inferneo:
+class Inferneo(PlainCalls):
     """A client of an Inferneo server, or of another OpenAI-compatible one. Safe across threads.
 
     Args:
@@ -170,6 +172,20 @@ class Inferneo:
         return Completions(self)
 
     @cached_property
+    def embeddings(self) -> "Embeddings":
+        """`/v1/embeddings`."""
+        from inferneo_client.resources.embeddings import Embeddings
+
+        return Embeddings(self)
+
+    @cached_property
+    def responses(self) -> "Responses":
+        """`/v1/responses`."""
+        from inferneo_client.resources.responses import Responses
+
+        return Responses(self)
+
+    @cached_property
     def batch(self) -> "Batch":
         """Many requests at once: `client.batch([...])`."""
         from inferneo_client.resources.batch import Batch
@@ -189,14 +205,6 @@ class Inferneo:
         from inferneo_client.resources.streams import Streams
 
         return Streams(self)
-
-    def health(self) -> Health:
-        """Ask the server how it is.
-
-        Raises:
-            ApiError: it does not answer.
-        """
-        return self._ask(health(self._options))
 
     def close(self) -> None:
         """Close the connections."""
@@ -223,7 +231,7 @@ class Inferneo:
         """Send a request, and give the stream that answers it."""
         call = request.call
         response = self._open(call)
-        reading = Reading(call, response, decoder(request.kind), request.fold())
+        reading = Reading(call, response, request.answers or decoder(request.kind), request.fold())
         return Stream(self, reading, response, request.texts)
 
     def _exchange(self, call: Call) -> WholeResponse:
