@@ -16,17 +16,23 @@ ApiError
 │   ├── Conflict                409
 │   ├── EventsDropped           410
 │   ├── TooManyRequests         429
+│   │   ├── RateLimited         429
+│   │   └── QuotaExceeded       429
 │   └── Cancelled               499
 └── ServerError             the same request may succeed later
     ├── EngineUnavailable       503
     ├── Overloaded              503
+    ├── LimitsUnavailable       503
     ├── Draining                503
     └── DeadlineExceeded        504
 """
 
+import math
 from typing import Any, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType
+
+from inferneo_core.limits import LimitsLeft
 
 
 class ErrorDetail(Struct, frozen=True, kw_only=True):
@@ -66,11 +72,13 @@ class ApiError(Exception):
         retryable: whether the same request may succeed later.
         request_id: the answer's `x-request-id`, where a client raises it; else None.
         attempts: how often a client sent the request before it gave up; 0 in a server.
+        limits: what the caller has left, where the error is about that.
     """
 
     retryable: ClassVar[bool] = False
     request_id: str | None = None
     attempts: int = 0
+    limits: LimitsLeft | None = None
 
     status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
@@ -207,6 +215,43 @@ class TooManyRequests(RequestError):
         super().__init__(message, headers=retry_headers(retry_after))
 
 
+class RateLimited(TooManyRequests):
+    """A window of requests or tokens is used up, or too many requests run; it refills by itself.
+
+    Source: https://platform.openai.com/docs/guides/rate-limits; `type` is what was too much.
+
+    Args:
+        message: what was used up, and when it refills.
+        unit: `requests` or `tokens`.
+        retry_after: seconds until it is worth trying again; None where waiting does not help,
+            since the request alone is more than the limit.
+    """
+
+    code: ClassVar[str] = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, unit: str, retry_after: float | None) -> None:
+        super().__init__(message, retry_after=retry_after or 0)
+        self.headers = _come_back(retry_after)
+        self.__dict__["type"] = unit
+
+
+class QuotaExceeded(TooManyRequests):
+    """The tokens of a month, or of all time, are used up.
+
+    Args:
+        message: what was used up.
+        retry_after: seconds until it refills; None is never.
+    """
+
+    type: ClassVar[str] = "insufficient_quota"
+    code: ClassVar[str] = "insufficient_quota"
+
+    def __init__(self, message: str, *, retry_after: float | None) -> None:
+        super().__init__(message, retry_after=retry_after or 0)
+        # OpenAI's clients try a 429 again unless they are told not to.
+        self.headers = {**_come_back(retry_after), "x-should-retry": "false"}
+
+
 class Cancelled(RequestError):
     """Somebody ended the generation before its end. The status is nginx's."""
 
@@ -242,6 +287,18 @@ class Overloaded(ServerError):
         super().__init__(message, headers=retry_headers(retry_after))
 
 
+class LimitsUnavailable(ServerError):
+    """What a caller has used cannot be looked up now, so that nothing may be spent."""
+
+    status: ClassVar[int] = 503
+    close_code: ClassVar[int] = 1013
+    code: ClassVar[str] = "limits_unavailable"
+
+    def __init__(self) -> None:
+        message = "The server cannot look up your limits at the moment"
+        super().__init__(message, headers=retry_headers(1))
+
+
 class Draining(ServerError):
     """The server is shutting down and takes no new request."""
 
@@ -265,7 +322,12 @@ class DeadlineExceeded(ServerError):
 
 def retry_headers(seconds: float) -> dict[str, str]:
     """When to come back, in both forms that clients read (whole seconds, and milliseconds)."""
+    # Rounded up: who comes a moment too early is refused again.
     return {
-        "retry-after": str(max(1, round(seconds))),
-        "retry-after-ms": str(round(seconds * 1000)),
+        "retry-after": str(max(1, math.ceil(seconds))),
+        "retry-after-ms": str(math.ceil(seconds * 1000)),
     }
+
+
+def _come_back(seconds: float | None) -> dict[str, str]:
+    return {"x-should-retry": "false"} if seconds is None else retry_headers(seconds)

@@ -8,6 +8,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
+from inferneo_core.limits import LIMIT_HEADERS
 from inferneo_server.engines.base import Engine, EngineStartError
 from inferneo_server.identity import KeyCheck, Keys
 from inferneo_server.metrics import CHOICES_RUNNING
@@ -16,6 +17,7 @@ from inferneo_server.response_store import ResponseStore
 from inferneo_server.responses import Responses
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
+from inferneo_server.stores import make_spending
 from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
 from inferneo_server.transports import (
@@ -27,6 +29,7 @@ from inferneo_server.transports import (
     status,
     streams,
     tokens,
+    usage,
     websocket,
 )
 from inferneo_server.transports.documentation import (
@@ -35,6 +38,7 @@ from inferneo_server.transports.documentation import (
     openapi_json,
 )
 from inferneo_server.transports.errors import error_response
+from inferneo_server.transports.limits import LimitHeaders
 from inferneo_server.transports.requests import ApiRequest
 
 
@@ -80,13 +84,21 @@ def make_app(settings: Settings, service: Service) -> ASGIApp:
             messages.router,
             streams.router,
             tokens.router,
+            usage.router,
             *websocket.handlers,
             *status.handlers,
             *playground.handlers,
             openapi_json,
             assets_router(),
         ],
-        middleware=[partial(KeyCheck, keys=keys)],
+        middleware=[
+            partial(KeyCheck, keys=keys),
+            partial(
+                LimitHeaders,
+                limiter=service.spending.limiter,
+                anonymous=None if keys.required else settings.anonymous_limits,
+            ),
+        ],
         cors_config=_cors(settings),
         exception_handlers={Exception: error_response},
         request_class=ApiRequest,
@@ -115,12 +127,17 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "inferneo-stream",
             "inferneo-replayed",
             "retry-after-ms",
+            *LIMIT_HEADERS,
         ],
     )
 
 
 def make_service(settings: Settings) -> Service:
-    """A service over one model, which is loaded when its registry runs."""
+    """A service over one model, which is loaded when its registry runs.
+
+    Raises:
+        DatabaseError: a store of limits or usage cannot be opened.
+    """
     return Service(
         Registry(settings.model_name, lambda: make_engine(settings)),
         Streams(
@@ -128,6 +145,7 @@ def make_service(settings: Settings) -> Service:
             total_bytes=settings.stream_logs_bytes,
             repeat_seconds=settings.repeat_seconds,
         ),
+        make_spending(settings),
     )
 
 

@@ -33,6 +33,7 @@ def _serve(settings: Settings) -> None:
     # Imported late: they take a second, and an error in the settings should come at once.
     import uvloop
 
+    from inferneo_server.database import DatabaseError
     from inferneo_server.engines.base import EngineStartError
     from inferneo_server.server import serve
 
@@ -45,6 +46,8 @@ def _serve(settings: Settings) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
+    except DatabaseError as error:
+        sys.exit(f"inferneo-server: {error}")
     except EngineStartError as error:
         sys.exit(f"inferneo-server: {settings.model} cannot be served: {error}")
 
@@ -109,7 +112,9 @@ class _KeyValues(argparse.Action):
             if values.startswith("{"):
                 pairs = yaml.safe_load(values)
             elif equals:
-                pairs = {key.replace("-", "_"): yaml.safe_load(value)}
+                # Names of arguments, but not those of models, may be written either way.
+                name = key.replace("-", "_") if self.dest == "engine_args" else key
+                pairs = {name: yaml.safe_load(value)}
             else:
                 raise ValueError
         except (ValueError, yaml.YAMLError):

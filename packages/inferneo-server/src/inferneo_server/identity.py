@@ -175,6 +175,11 @@ def identity_of(scope: Scope) -> Identity:
     return identity
 
 
+def note_identity(scope: Scope, identity: Identity) -> None:
+    """Have what follows take a request, or socket, for somebody's."""
+    scope["state"][_IDENTITY] = identity
+
+
 def owner_of(scope: Scope) -> str:
     """The id of who sent a request that has passed the check."""
     return identity_of(scope).owner

@@ -15,8 +15,9 @@ FIRST_TOKEN_SECONDS = Histogram(
     "Time from a request's submission to its first streamed token",
     buckets=_SECONDS,
 )
-PROMPT_TOKENS = Counter("inferneo_prompt_tokens", "Tokens read")
-COMPLETION_TOKENS = Counter("inferneo_completion_tokens", "Tokens written")
+PROMPT_TOKENS = Counter("inferneo_prompt_tokens", "Tokens read", ["model"])
+COMPLETION_TOKENS = Counter("inferneo_completion_tokens", "Tokens written", ["model"])
+REFUSED = Counter("inferneo_requests_refused", "Requests refused by a limit", ["reason"])
 CHOICES_RUNNING = Gauge("inferneo_choices_running", "Choices that the engine works on or queues")
 TASKS = Gauge("inferneo_tasks", "asyncio tasks alive")
 
@@ -25,3 +26,9 @@ TASKS = Gauge("inferneo_tasks", "asyncio tasks alive")
 def series(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
     """The series of a route's requests with that outcome, and of their times."""
     return REQUESTS.labels(route, method, status), REQUEST_SECONDS.labels(route)
+
+
+@lru_cache(maxsize=256)
+def token_series(model: str) -> tuple[Counter, Counter]:
+    """The series of the tokens that a model, one that is served, has read and written."""
+    return PROMPT_TOKENS.labels(model), COMPLETION_TOKENS.labels(model)

@@ -4,10 +4,11 @@ import asyncio
 import math
 import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from uuid import uuid4
 
-from inferneo_core.embeddings import PromptUsage
 from inferneo_core.errors import InvalidRequest
 from inferneo_core.scores import (
     Document,
@@ -21,15 +22,20 @@ from inferneo_core.scores import (
     ScoringFields,
     TextDocument,
 )
+from inferneo_server.access.identity import ANYONE, Identity
 from inferneo_server.embedding import (
     PROMPTS_AT_ONCE,
     check_length,
     count_tokens,
+    lengths,
     make_cut,
     render_all,
 )
 from inferneo_server.engines.base import Engine, PoolingOptions, Prompt, Vector
 from inferneo_server.service import Service
+
+# Charges prompts of these lengths, and settles behind its block.
+Charge = Callable[[Sequence[int]], AbstractAsyncContextManager[None]]
 
 # The names under which a request may give its texts.
 _NAMES = (
@@ -40,7 +46,7 @@ _NAMES = (
 )
 
 
-async def score(service: Service, request: ScoreRequest) -> ScoreList:
+async def score(service: Service, request: ScoreRequest, identity: Identity = ANYONE) -> ScoreList:
     """Score one text against several, or pairs of texts.
 
     Raises:
@@ -56,17 +62,20 @@ async def score(service: Service, request: ScoreRequest) -> ScoreList:
         raise InvalidRequest(
             f"'{first}' must be one text, or as many as '{second}' has", param=first
         )
-    scores, usage = await _scores(engine, request, queries, documents, param=second)
+    charge = partial(service.spending.reading, identity, service.registry.name, param=second)
+    scores, prompts = await _scores(engine, request, queries, documents, charge, param=second)
     return ScoreList(
         id=f"score-{uuid4().hex}",
         created=int(time.time()),
         model=service.registry.name,
         data=[Score(index=index, score=each) for index, each in enumerate(scores)],
-        usage=usage,
+        usage=count_tokens(prompts, service.registry.name),
     )
 
 
-async def rerank(service: Service, request: RerankRequest) -> Reranking:
+async def rerank(
+    service: Service, request: RerankRequest, identity: Identity = ANYONE
+) -> Reranking:
     """Order documents by how well they fit a query.
 
     Raises:
@@ -76,8 +85,9 @@ async def rerank(service: Service, request: RerankRequest) -> Reranking:
     documents = _texts(request.documents)
     if not documents:
         raise InvalidRequest("Empty 'documents'", param="documents")
-    scores, usage = await _scores(
-        engine, request, _texts(request.query), documents, param="documents"
+    charge = partial(service.spending.reading, identity, service.registry.name, param="documents")
+    scores, prompts = await _scores(
+        engine, request, _texts(request.query), documents, charge, param="documents"
     )
     # The first of equals stays the first.
     order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
@@ -85,7 +95,7 @@ async def rerank(service: Service, request: RerankRequest) -> Reranking:
     return Reranking(
         id=f"rerank-{uuid4().hex}",
         model=service.registry.name,
-        usage=usage,
+        usage=count_tokens(prompts, service.registry.name),
         results=[
             RerankResult(
                 index=index,
@@ -131,16 +141,16 @@ async def _scores(
     request: ScoringFields,
     queries: Sequence[str],
     documents: Sequence[str],
+    charge: Charge,
     *,
     param: str,
-) -> tuple[list[float], PromptUsage]:
+) -> tuple[list[float], list[Prompt]]:
     if limit := request.max_tokens_per_query:
         queries = await engine.shortened(queries, limit)
     if limit := request.max_tokens_per_doc:
         documents = await engine.shortened(documents, limit)
     work = _compared if "embed" in engine.tasks else _judged
-    scores, prompts = await work(engine, request, queries, documents, param)
-    return scores, count_tokens(prompts)
+    return await work(engine, request, queries, documents, charge, param)
 
 
 def _options(request: ScoringFields) -> PoolingOptions:
@@ -152,13 +162,15 @@ async def _compared(
     request: ScoringFields,
     queries: Sequence[str],
     documents: Sequence[str],
+    charge: Charge,
     param: str,
 ) -> tuple[list[float], list[Prompt]]:
     """Score pairs by the cosine of their vectors."""
     cut = make_cut(engine, request.truncate_prompt_tokens, request.truncation_side)
     token_ids = await engine.tokenize([*queries, *documents], cut=cut)
     prompts = await render_all(engine, token_ids, param=param)
-    vectors = await engine.embed(f"score-{uuid4().hex}", prompts, _options(request))
+    async with charge(lengths(prompts)):
+        vectors = await engine.embed(f"score-{uuid4().hex}", prompts, _options(request))
     found, others = vectors[: len(queries)], vectors[len(queries) :]
     scores = []
     for number, other in enumerate(others):
@@ -178,6 +190,7 @@ async def _judged(
     request: ScoringFields,
     queries: Sequence[str],
     documents: Sequence[str],
+    charge: Charge,
     param: str,
 ) -> tuple[list[float], list[Prompt]]:
     """Score pairs by a model that reads both texts at once."""
@@ -190,5 +203,6 @@ async def _judged(
         prompts.append(prompt)
         if number % PROMPTS_AT_ONCE == PROMPTS_AT_ONCE - 1:
             await asyncio.sleep(0)
-    scores = await engine.score(f"score-{uuid4().hex}", prompts, _options(request))
+    async with charge(lengths(prompts)):
+        scores = await engine.score(f"score-{uuid4().hex}", prompts, _options(request))
     return list(scores), prompts

@@ -90,6 +90,7 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         EngineStartError: the model could not be loaded.
+        DatabaseError: a store of limits or usage cannot be opened.
     """
     settings = _with_key(settings)
     service = make_service(settings)
@@ -114,6 +115,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
     models = asyncio.create_task(service.registry.run())
+    stores = asyncio.create_task(service.spending.run())
     progress = asyncio.create_task(_tell_progress(settings, server, service))
     models.add_done_callback(server.exit_without_models)
     try:
@@ -124,7 +126,10 @@ async def serve(settings: Settings) -> None:
         # Before the engine: what it fails would be kept for its readers.
         await service.streams.aclose()
         models.cancel()
-        await asyncio.gather(models, progress, return_exceptions=True)
+        stores.cancel()
+        await asyncio.gather(models, progress, stores, return_exceptions=True)
+        # Last of all: what ended until now has been settled.
+        await service.spending.aclose()
     if failure is not None:
         raise failure
 

@@ -18,6 +18,7 @@ from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.generation import Generation, Terms
 from inferneo_server.registry import Registry
+from inferneo_server.spending import Spending
 from inferneo_server.streams import Reader, Streams
 
 
@@ -39,12 +40,19 @@ class Service:
 
     Attributes:
         streams: the generations that have readers, or may get one again.
+        spending: what callers may spend, and what they have spent.
         draining: set when the server is about to stop; new requests are refused from then on.
     """
 
-    def __init__(self, registry: Registry, streams: Streams | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        streams: Streams | None = None,
+        spending: Spending | None = None,
+    ) -> None:
         self.registry = registry
         self.streams = streams or Streams()
+        self.spending = spending or Spending()
         self.draining = False
 
     @property
@@ -148,7 +156,15 @@ class Service:
         form = self._chat_form(details, wording)
         logprobs = (request.top_logprobs or 0) if request.logprobs else None
         return await self._submit(
-            form, engine, request, terms, [prompt], max_tokens, logprobs=logprobs, parsing=parsing
+            form,
+            engine,
+            request,
+            terms,
+            [prompt],
+            max_tokens,
+            asked=_asked(request),
+            logprobs=logprobs,
+            parsing=parsing,
         )
 
     def _chat_form(self, details: ChatDetails, wording: Wording | None) -> AnswerForm:
@@ -195,7 +211,14 @@ class Service:
         name = self.registry.name
         form = DetailedTextForm(name, details) if details.any else TextForm(name)
         return await self._submit(
-            form, engine, request, terms, prompts, max_tokens, logprobs=logprobs
+            form,
+            engine,
+            request,
+            terms,
+            prompts,
+            max_tokens,
+            asked="" if request.max_tokens is None else "max_tokens",
+            logprobs=logprobs,
         )
 
     async def _submit(
@@ -207,36 +230,76 @@ class Service:
         prompts: Sequence[Prompt],
         max_tokens: int | None,
         *,
+        asked: str,
         logprobs: int | None = None,
         parsing: Parsing | None = None,
     ) -> Generation:
+        """Charge a request, hand it to the engine, and have what comes of it settled.
+
+        Args:
+            form: words the answer.
+            engine: writes it.
+            request: how to write it.
+            terms: who asks.
+            prompts: what is answered.
+            max_tokens: how long each answer may be; None is as long as there is room.
+            asked: the request's field that says so; empty where it does not.
+            logprobs: how many are told for each token.
+            parsing: what is to be found in the text.
+        """
         choices = request.n or 1
-        stream = await submit_all(
-            (
-                engine.submit(
-                    f"{form.id}-{number}",
-                    prompt,
-                    request,
-                    max_tokens=max_tokens or engine.max_model_len - len(prompt.token_ids),
-                    streamed=bool(request.stream),
-                    logprobs=logprobs,
-                    parsing=parsing,
-                )
-                for number, prompt in enumerate(prompts)
-            ),
-            choices,
-        )
+        prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
+        spend = self.spending.open(terms.identity, self.registry.name)
+        if spend.limited:
+            param = "prompt" if isinstance(request, CompletionRequest) else "messages"
+            spend.check_prompts([len(prompt.token_ids) for prompt in prompts], param=param)
+            max_tokens = spend.cap(max_tokens, asked=asked)
+            await spend.reserve(prompt_tokens, len(prompts) * choices, max_tokens)
+        try:
+            # Here the request waits for its turn, once there is a queue: charged, and not begun.
+            stream = await submit_all(
+                (
+                    engine.submit(
+                        f"{form.id}-{number}",
+                        prompt,
+                        request,
+                        max_tokens=_within(max_tokens, engine, prompt),
+                        streamed=bool(request.stream),
+                        logprobs=logprobs,
+                        parsing=parsing,
+                    )
+                    for number, prompt in enumerate(prompts)
+                ),
+                choices,
+            )
+        except BaseException:
+            spend.refund()
+            raise
         return Generation(
             form,
             stream,
             choices=len(prompts) * choices,
-            prompt_tokens=sum(len(prompt.token_ids) for prompt in prompts),
+            prompt_tokens=prompt_tokens,
             streamed=bool(request.stream),
             # Named events end with one that tells the usage, asked for or not.
             include_usage=form.named or _options(request).include_usage is True,
             terms=terms,
             log_bytes=self.streams.log_bytes,
+            spend=spend,
         )
+
+
+def _asked(request: ChatCompletionRequest) -> str:
+    """The field that says how long the answer may be; empty where there is none."""
+    if request.max_completion_tokens:
+        return "max_completion_tokens"
+    return "max_tokens" if request.max_tokens else ""
+
+
+def _within(max_tokens: int | None, engine: Engine, prompt: Prompt) -> int:
+    """How long an answer may be: as was asked for, which fits, and never beyond the context."""
+    room = engine.max_model_len - len(prompt.token_ids)
+    return min(max_tokens or room, room)
 
 
 def _options(request: SamplingFields) -> StreamOptions:

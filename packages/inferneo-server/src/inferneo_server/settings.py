@@ -6,10 +6,10 @@ The only reader of the environment. A flag wins over the environment, that over 
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PlainValidator, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -20,12 +20,16 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
+from inferneo_server.access.identity import Limits
+from inferneo_server.limits.presets import parse_limits
+
 EMBEDDED_MODEL = "inferneo-tiny"
 ENV_PREFIX = "INFERNEO_"
 
 # It thinks only where the request enables it.
 _EMBEDDED_REASONING_PARSER = "deepseek_v3"
 
+LimitsSetting = Annotated[Limits, PlainValidator(parse_limits)]
 EngineName = Literal["vllm", "torch", "simulated"]
 
 
@@ -116,6 +120,28 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         30.0, ge=0, description="how long running requests may go on after SIGTERM"
     )
+    default_limits: LimitsSetting | None = Field(
+        None,
+        description="limits of keys that name none: `inferneo`, `vllm-api-server`, or a mapping",
+    )
+    anonymous_limits: LimitsSetting | None = Field(
+        None, description="limits of each address, where no key is required"
+    )
+    model_limits: dict[str, LimitsSetting] = Field(
+        default_factory=dict,
+        description="limits of what each caller may use of a model, by the model's name",
+    )
+    limits_store: str = Field(
+        "sqlite",
+        pattern=r"^(memory|sqlite|(redis|rediss|unix)://.+)$",
+        description="where it is kept what callers have used of their limits: `memory`, `sqlite` "
+        "(in `state_dir`) or `redis://...`, which several machines can share",
+    )
+    usage_store: Literal["memory", "sqlite", "redis"] | None = Field(
+        None,
+        description="where usage is metered (default: where the limits are kept if that is Redis, "
+        "else `sqlite`; `memory` forgets it with the process)",
+    )
     state_dir: Path = Field(
         Path("~/.local/state/inferneo"),
         description="folder of what outlives a restart: keys, usage, models loaded at run time",
@@ -139,6 +165,12 @@ class Settings(BaseSettings):
         config = init_settings.init_kwargs.pop("config", None)
         file = InitSettingsSource(settings_cls, _read_file(Path(config)) if config else {})
         return init_settings, _Environment(settings_cls), file
+
+    @model_validator(mode="after")
+    def _check_stores(self) -> Self:
+        if self.usage_store == "redis" and self.limits_store in ("memory", "sqlite"):
+            raise ValueError("usage_store: redis needs a limits_store that names the Redis")
+        return self
 
     @property
     def keys(self) -> list[str]:

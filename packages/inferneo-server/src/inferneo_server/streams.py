@@ -42,8 +42,12 @@ class Reader:
         generation, log = self.generation, self.generation.log
         while self.position == log.count:
             if generation.ended:
+                await generation.settled()
                 return []
             await generation.advance()
+        if generation.ended:
+            # The last event may be the end.
+            await generation.settled()
         events = log.since(self.position)
         self.position += len(events)
         return events
@@ -57,6 +61,7 @@ class Reader:
         generation = self.generation
         while not generation.ended:
             await generation.advance()
+        await generation.settled()
         if generation.error is not None:
             raise generation.error
         return generation.whole()

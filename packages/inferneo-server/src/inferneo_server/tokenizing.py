@@ -5,13 +5,14 @@ import asyncio
 from msgspec import UNSET
 
 from inferneo_core.chat import ChatCompletionRequest
-from inferneo_core.errors import InvalidRequest, RequestError
+from inferneo_core.errors import InvalidRequest
 from inferneo_core.tokens import (
     Detokenized,
     DetokenizeRequest,
     Tokenized,
     TokenizeRequest,
 )
+from inferneo_server.access.identity import ANYONE, Identity
 from inferneo_server.checks import check_chat
 from inferneo_server.engines.base import Engine
 from inferneo_server.service import Service
@@ -29,7 +30,9 @@ _CHAT_FIELDS = (
 )
 
 
-async def tokenize(service: Service, request: TokenizeRequest) -> Tokenized:
+async def tokenize(
+    service: Service, request: TokenizeRequest, identity: Identity = ANYONE
+) -> Tokenized:
     """Split a text, or a chat as the model would read it, into tokens.
 
     Raises:
@@ -37,6 +40,11 @@ async def tokenize(service: Service, request: TokenizeRequest) -> Tokenized:
     """
     engine = service.engine(request.model)
     tokens = await _tokens(engine, request)
+    async with service.spending.reading(identity, service.registry.name, [len(tokens)]):
+        return await _tokenized(engine, request, tokens)
+
+
+async def _tokenized(engine: Engine, request: TokenizeRequest, tokens: list[int]) -> Tokenized:
     pieces = None
     if request.return_token_strs:
         if len(tokens) <= INLINE_TOKENS:
@@ -71,7 +79,9 @@ async def _tokens(engine: Engine, request: TokenizeRequest) -> list[int]:
     return list(prompt.token_ids)
 
 
-async def detokenize(service: Service, request: DetokenizeRequest) -> Detokenized:
+async def detokenize(
+    service: Service, request: DetokenizeRequest, identity: Identity = ANYONE
+) -> Detokenized:
     """Join tokens to a text.
 
     Raises:
@@ -81,10 +91,12 @@ async def detokenize(service: Service, request: DetokenizeRequest) -> Detokenize
     limit = max(engine.max_model_len, MAX_TOKENS)
     if len(request.tokens) > limit:
         raise InvalidRequest(f"'tokens' has more than {limit} items", param="tokens")
+    counts = [len(request.tokens)]
     try:
-        if len(request.tokens) <= INLINE_TOKENS:
-            return Detokenized(prompt=engine.detokenize(request.tokens))
-        return Detokenized(prompt=await asyncio.to_thread(engine.detokenize, request.tokens))
-    except RequestError as error:
+        async with service.spending.reading(identity, service.registry.name, counts):
+            if len(request.tokens) <= INLINE_TOKENS:
+                return Detokenized(prompt=engine.detokenize(request.tokens))
+            return Detokenized(prompt=await asyncio.to_thread(engine.detokenize, request.tokens))
+    except InvalidRequest as error:
         error.param = "tokens"
         raise

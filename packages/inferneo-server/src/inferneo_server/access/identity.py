@@ -45,6 +45,7 @@ class Identity(Struct, frozen=True, kw_only=True):
         limits: what it may use; None is what the settings say of those without limits.
         weight: its share of a busy engine, beside the other identities'.
         expires_at: when it ends, in seconds since the epoch; None is never.
+        counted_as: what its limits count, where that is not the owner: an address.
     """
 
     owner: str = ""
@@ -54,6 +55,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     limits: Limits | None = None
     weight: float = 1.0
     expires_at: float | None = None
+    counted_as: str = ""
 
 
 ANYONE = Identity()

@@ -16,6 +16,7 @@ from inferneo_core.sse import (
 from inferneo_server.streams import Reader
 from inferneo_server.telemetry import RAW_SEND
 from inferneo_server.transports.errors import to_api_error
+from inferneo_server.transports.limits import header_pairs
 
 T = TypeVar("T")
 
@@ -145,6 +146,8 @@ def _stream_headers(reader: Reader, ignored: str) -> list[tuple[bytes, bytes]]:
     headers = [(b"inferneo-replayed", b"true")] if reader.joined else []
     if ignored:
         headers.append((b"inferneo-ignored", ignored.encode()))
+    if (spend := reader.generation.spend) is not None and spend.limited:
+        headers += header_pairs(spend.left())
     if reader.generation.terms.resume_for:
         headers.append((b"inferneo-stream", f"/v1/streams/{reader.generation.id}".encode()))
     return headers

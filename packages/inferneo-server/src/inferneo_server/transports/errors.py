@@ -35,6 +35,7 @@ _DESCRIPTIONS = {
     409: "The idempotency key belongs to another request",
     410: "What follows the given event is no longer kept",
     413: "The body is too large",
+    429: "A limit of the caller is reached",
     503: "The engine is loading, restarting or overloaded",
     504: "The time that the request allowed is over",
 }

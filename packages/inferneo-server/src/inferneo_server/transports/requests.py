@@ -48,13 +48,18 @@ class ApiRequest(Request[None, None, State]):
         return settings
 
     @property
+    def identity(self) -> Identity:
+        """Who asks."""
+        return identity_of(self.scope)
+
+    @property
     def terms(self) -> Terms:
         """What the headers ask for beside the answer.
 
         Raises:
             InvalidRequest: a header does not fit.
         """
-        identity = identity_of(self.scope)
+        identity = self.identity
         headers = self.headers
         resume_for = headers.get("inferneo-resume-for")
         timeout = headers.get("inferneo-timeout")

@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 from inferneo_core.codec import decode_known, decode_request, encode
 from inferneo_core.errors import InvalidRequest, RequestError, TooManyRequests
 from inferneo_core.frames import RequestId
+from inferneo_core.limits import LimitsLeft
 from inferneo_core.responses import ResponseRequest, response_request
 from inferneo_server.answers.responses import ResponseForm
 from inferneo_server.generation import Terms
@@ -179,5 +180,7 @@ class ResponseSession(Session):
         refusal = ResponseError(status=told.status, error=told.body().error, stream_id=stream_id)
         await self._send(encode(refusal))
 
-    async def _fail(self, request_id: RequestId | None, error: Exception) -> None:
+    async def _fail(
+        self, request_id: RequestId | None, error: Exception, limits: LimitsLeft | None = None
+    ) -> None:
         await self._refuse_on(None, error)

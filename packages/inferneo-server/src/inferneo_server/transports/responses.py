@@ -17,7 +17,7 @@ from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
-_ERRORS = error_responses(400, 401, 404, 409, 413, 503, 504)
+_ERRORS = error_responses(400, 401, 404, 409, 413, 429, 503, 504)
 _STORED = error_responses(400, 401, 404)
 _RESPONSE = ResponseSpec(Response, generate_examples=False)
 

@@ -34,6 +34,7 @@ from inferneo_core.frames import (
     decode_frame,
     frame_request_id,
 )
+from inferneo_core.limits import LimitsLeft
 from inferneo_server.access.identity import ANYONE, Identity
 from inferneo_server.answers.base import AnswerForm
 from inferneo_server.identity import Keys
@@ -220,7 +221,7 @@ class Session:
             if isinstance(error, Cancelled):
                 await self._done(running)
             else:
-                await self._fail(running.request_id, error)
+                await self._fail(running.request_id, error, _limits(running))
         finally:
             if running.reader is not None:
                 await running.reader.aclose()
@@ -278,6 +279,7 @@ class Session:
                 id=generation.id,
                 model=generation.form.model,
                 usage=generation.usage(),
+                limits=_limits(running) or msgspec.UNSET,
                 cancelled=isinstance(generation.error, Cancelled),
             )
         await self._send(encode(done))
@@ -312,7 +314,9 @@ class Session:
         await self._fail(None, error)
         await self.close(error.close_code, error.message)
 
-    async def _fail(self, request_id: RequestId | None, error: Exception) -> None:
+    async def _fail(
+        self, request_id: RequestId | None, error: Exception, limits: LimitsLeft | None = None
+    ) -> None:
         told = to_api_error(error)
         delay = told.headers.get("retry-after-ms")
         failure = Failure(
@@ -320,8 +324,15 @@ class Session:
             status=told.status,
             request_id=msgspec.UNSET if request_id is None else request_id,
             retry_after_ms=int(delay) if delay else msgspec.UNSET,
+            limits=told.limits or limits or msgspec.UNSET,
         )
         await self._send(encode(failure))
 
     async def _send(self, frame: bytes) -> None:
         await self._send_message({"type": "websocket.send", "text": frame.decode()})
+
+
+def _limits(running: Running) -> LimitsLeft | None:
+    """What the caller of a request that had begun has left, where that is limited."""
+    spend = running.reader.generation.spend if running.reader else None
+    return spend.left() if spend else None
