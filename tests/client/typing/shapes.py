@@ -17,13 +17,17 @@ from inferneo_client import (
 from inferneo_client._parsed import ParsedCompletion
 from inferneo_client.types.chat import ChatCompletion, ChatCompletionChunk
 from inferneo_client.types.completions import Completion
+from inferneo_client.types.devices import DeviceStatus, DeviceSwitch, GpuInfo
 from inferneo_client.types.embeddings import EmbeddingList
 from inferneo_client.types.events import DoneEvent
-from inferneo_client.types.models import Health, Model, ModelList
+from inferneo_client.types.models import Health, Model, ModelList, ModelStatus
+from inferneo_client.types.native import Generated, GeneratedToken, GenerateResults
+from inferneo_client.types.response import Allowance
 from inferneo_client.types.response_events import ResponseEvent, TextDeltaEvent
 from inferneo_client.types.responses import DeletedResponse, ItemList, Response
 from inferneo_client.types.scores import Reranking, ScoreList
-from inferneo_client.types.tokens import Detokenized, Tokenized
+from inferneo_client.types.tokens import AccessToken, Detokenized, Tokenized
+from inferneo_client.types.usage import UsageReport
 
 ChatStream = Stream[ChatCompletionChunk, ChatCompletion]
 AsyncChatStream = AsyncStream[ChatCompletionChunk, ChatCompletion]
@@ -31,6 +35,10 @@ TextStream = Stream[Completion, Completion]
 AsyncTextStream = AsyncStream[Completion, Completion]
 EventsOfResponse = Stream[ResponseEvent, Response]
 AsyncEventsOfResponse = AsyncStream[ResponseEvent, Response]
+Tokens = Stream[GeneratedToken, Generated]
+AsyncTokens = AsyncStream[GeneratedToken, Generated]
+Progress = Stream[ModelStatus, ModelStatus]
+AsyncProgress = AsyncStream[ModelStatus, ModelStatus]
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
@@ -175,3 +183,53 @@ async def asynchronous_texts(client: AsyncInferneo, maybe: bool) -> None:
             assert_type(event.delta, str)
         elif event.type == "response.completed":
             assert_type(event.response, Response)
+
+
+def sync_server(client: Inferneo, maybe: bool) -> None:
+    models, generate = client.models, client.generate
+    assert_type(models.load("m", device="cpu"), ModelStatus)
+    assert_type(models.load("m", stream=False), ModelStatus)
+    assert_type(models.load("m", stream=True), Progress)
+    assert_type(models.load("m", stream=maybe), ModelStatus | Progress)
+    assert_type(models.unload("m", force=True), ModelStatus)
+    assert_type(models.sleep("m", level=2), ModelStatus)
+    assert_type(models.wake("m"), ModelStatus)
+    assert_type(client.devices.status(), DeviceStatus)
+    assert_type(client.devices.switch("cpu", model="m"), DeviceSwitch)
+    assert_type(client.devices.gpu_info(), GpuInfo)
+    assert_type(generate.create(prompt="a", max_tokens=3), Generated)
+    assert_type(generate.create(prompt="a", stream=False), Generated)
+    assert_type(generate.create(prompt="a", stream=True), Tokens)
+    assert_type(generate.create(prompt="a", stream=maybe), Generated | Tokens)
+    assert_type(generate.batch([{"prompt": "a"}]), GenerateResults)
+    assert_type(client.usage.retrieve(group_by=["day"]), UsageReport)
+    assert_type(client.usage.all(owner="o"), UsageReport)
+    token = client.tokens.create(seconds=60, scopes=["inference"])
+    assert_type(token, AccessToken)
+    assert token.response is not None
+    assert_type(token.response.limits.requests, Allowance | None)
+
+
+async def asynchronous_server(client: AsyncInferneo, maybe: bool) -> None:
+    models, generate = client.models, client.generate
+    assert_type(await models.load("m", device="cpu"), ModelStatus)
+    assert_type(await models.load("m", stream=False), ModelStatus)
+    assert_type(await models.load("m", stream=True), AsyncProgress)
+    assert_type(await models.load("m", stream=maybe), ModelStatus | AsyncProgress)
+    assert_type(await models.unload("m", force=True), ModelStatus)
+    assert_type(await models.sleep("m", level=2), ModelStatus)
+    assert_type(await models.wake("m"), ModelStatus)
+    assert_type(await client.devices.status(), DeviceStatus)
+    assert_type(await client.devices.switch("cpu", model="m"), DeviceSwitch)
+    assert_type(await client.devices.gpu_info(), GpuInfo)
+    assert_type(await generate.create(prompt="a", max_tokens=3), Generated)
+    assert_type(await generate.create(prompt="a", stream=False), Generated)
+    assert_type(await generate.create(prompt="a", stream=True), AsyncTokens)
+    assert_type(await generate.create(prompt="a", stream=maybe), Generated | AsyncTokens)
+    assert_type(await generate.batch([{"prompt": "a"}]), GenerateResults)
+    assert_type(await client.usage.retrieve(group_by=["day"]), UsageReport)
+    assert_type(await client.usage.all(owner="o"), UsageReport)
+    token = await client.tokens.create(seconds=60, scopes=["inference"])
+    assert_type(token, AccessToken)
+    assert token.response is not None
+    assert_type(token.response.limits.requests, Allowance | None)

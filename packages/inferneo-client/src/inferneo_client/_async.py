@@ -32,10 +32,13 @@ from inferneo_core.errors import ApiError
 if TYPE_CHECKING:
     from inferneo_client._async_sockets import AsyncConnection
     from inferneo_client._cache import Cache
+    from inferneo_client.resources.accounts import AsyncTokens, AsyncUsageCalls
     from inferneo_client.resources.batch import AsyncBatch
     from inferneo_client.resources.chat import AsyncChat
     from inferneo_client.resources.completions import AsyncCompletions
+    from inferneo_client.resources.devices import AsyncDevices
     from inferneo_client.resources.embeddings import AsyncEmbeddings
+    from inferneo_client.resources.generate import AsyncGenerate
     from inferneo_client.resources.models import AsyncModels
     from inferneo_client.resources.responses import AsyncResponses
     from inferneo_client.resources.streams import AsyncStreams
@@ -203,6 +206,34 @@ class AsyncInferneo(AsyncPlainCalls):
         from inferneo_client.resources.models import AsyncModels
 
         return AsyncModels(self)
+
+    @cached_property
+    def devices(self) -> "AsyncDevices":
+        """`/v1/devices`: what the server runs models on."""
+        from inferneo_client.resources.devices import AsyncDevices
+
+        return AsyncDevices(self)
+
+    @cached_property
+    def usage(self) -> "AsyncUsageCalls":
+        """`/v1/usage`: what keys have used."""
+        from inferneo_client.resources.accounts import AsyncUsageCalls
+
+        return AsyncUsageCalls(self)
+
+    @cached_property
+    def tokens(self) -> "AsyncTokens":
+        """`/v1/tokens`: short-lived ones."""
+        from inferneo_client.resources.accounts import AsyncTokens
+
+        return AsyncTokens(self)
+
+    @cached_property
+    def generate(self) -> "AsyncGenerate":
+        """`/api/v1/generate`: the custom interface."""
+        from inferneo_client.resources.generate import AsyncGenerate
+
+        return AsyncGenerate(self)
 
     @cached_property
     def streams(self) -> "AsyncStreams":

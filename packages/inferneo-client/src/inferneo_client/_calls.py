@@ -204,7 +204,7 @@ def next_pause(error: ApiError, attempts: int, call: Call) -> float | None:
     retry = call.options.retry
     if not error.retryable or attempts >= retry.attempts:
         return None
-    pause = retry_after(error.headers)
+    pause = error.retry_after
     if pause is None:
         bound = min(retry.delay * 2 ** (attempts - 1), retry.max_delay)
         pause = random.uniform(0, bound)
@@ -212,28 +212,6 @@ def next_pause(error: ApiError, attempts: int, call: Call) -> float | None:
         return None
     remaining = call.remaining()
     return None if remaining is not None and pause >= remaining else pause
-
-
-def retry_after(headers: dict[str, str]) -> float | None:
-    """Seconds that the server asks to wait; None where it does not say, or says it unreadably."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if 0 <= seconds < float("inf"):
-            return seconds
-    return _seconds_until(headers.get("retry-after", ""))
-
-
-def _seconds_until(date: str) -> float | None:
-    # RFC 9110, section 10.2.3: a date is allowed as well.
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
 
 
 def _safe_again(call: Call, error: ApiError, knowledge: Knowledge) -> Generator[Step, Any, bool]:
@@ -315,5 +293,4 @@ __all__ = [
     "least",
     "next_pause",
     "perform",
-    "retry_after",
 ]

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from inferneo_client._errors import ConnectionFailed
 from inferneo_client._transport import WholeResponse, WireRequest
+from inferneo_core.limits import LimitsLeft, limit_headers
 
 ROUTES: Final = ("/chat/completions", "/completions")
 # A stream whose reader is so far behind is broken off; it is picked up again where it stopped.
@@ -29,6 +30,7 @@ class Frame(Struct, gc=False):
     status: int = 500
     retry_after_ms: int | None = None
     usage: msgspec.Raw = msgspec.Raw()
+    limits: LimitsLeft | None = None
     cancelled: bool = False
 
 
@@ -113,6 +115,11 @@ class Inbox:
 
     def deliver(self, frame: Frame, data: bytes) -> None:
         """Take a frame of this request."""
+        self._deliver(frame, data)
+        if frame.limits is not None:
+            self.headers.update(limit_headers(frame.limits))
+
+    def _deliver(self, frame: Frame, data: bytes) -> None:
         if frame.error is not None:
             self._deliver_error(frame, data)
         elif not self._ask.streamed:

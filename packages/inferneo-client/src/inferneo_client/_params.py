@@ -182,6 +182,47 @@ class ResponseParams(CallParams, total=False):
     chat_template_kwargs: Mapping[str, Any] | None
 
 
+class GenerateParams(CallParams, total=False):
+    """What `/api/v1/generate` takes beside the prompt."""
+
+    model: str | None
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    seed: int | None
+    stop: str | Sequence[str] | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    repetition_penalty: float | None
+    ignore_eos: bool | None
+    user: str | None
+
+
+class LoadParams(CallParams, total=False):
+    """What `/v1/models/load` takes beside the model.
+
+    Attributes:
+        name: its name in requests; left out, its id, or its folder's name.
+        engine: `vllm`, `torch` or `simulated`; and its arguments in `engine_args`.
+        device: `gpu:0`, `cpu`, `auto`, ...
+        pinned: whether it is kept, whatever else needs memory.
+        idle_seconds: unused time after which it is unloaded.
+        persist: whether it is loaded again when the server is started again.
+    """
+
+    name: str | None
+    engine: str | None
+    engine_args: Mapping[str, Any] | None
+    aliases: Sequence[str] | None
+    device: str | None
+    quantization: str | None
+    pinned: bool | None
+    idle_seconds: float | None
+    persist: bool | None
+
+
 ResponseInput = str | Sequence[Message]
 Document = str | Mapping[str, str]
 Documents = Document | Sequence[Document]

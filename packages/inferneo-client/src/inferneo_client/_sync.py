@@ -29,10 +29,13 @@ from inferneo_core.errors import ApiError
 if TYPE_CHECKING:
     from inferneo_client._cache import Cache
     from inferneo_client._sockets import Connection
+    from inferneo_client.resources.accounts import Tokens, UsageCalls
     from inferneo_client.resources.batch import Batch
     from inferneo_client.resources.chat import Chat
     from inferneo_client.resources.completions import Completions
+    from inferneo_client.resources.devices import Devices
     from inferneo_client.resources.embeddings import Embeddings
+    from inferneo_client.resources.generate import Generate
     from inferneo_client.resources.models import Models
     from inferneo_client.resources.responses import Responses
     from inferneo_client.resources.streams import Streams
@@ -198,6 +201,34 @@ class Inferneo(PlainCalls):
         from inferneo_client.resources.models import Models
 
         return Models(self)
+
+    @cached_property
+    def devices(self) -> "Devices":
+        """`/v1/devices`: what the server runs models on."""
+        from inferneo_client.resources.devices import Devices
+
+        return Devices(self)
+
+    @cached_property
+    def usage(self) -> "UsageCalls":
+        """`/v1/usage`: what keys have used."""
+        from inferneo_client.resources.accounts import UsageCalls
+
+        return UsageCalls(self)
+
+    @cached_property
+    def tokens(self) -> "Tokens":
+        """`/v1/tokens`: short-lived ones."""
+        from inferneo_client.resources.accounts import Tokens
+
+        return Tokens(self)
+
+    @cached_property
+    def generate(self) -> "Generate":
+        """`/api/v1/generate`: the custom interface."""
+        from inferneo_client.resources.generate import Generate
+
+        return Generate(self)
 
     @cached_property
     def streams(self) -> "Streams":
