@@ -1,5 +1,6 @@
 """Receives what a caller asks; hands on answers: the async client, and the driver of its calls."""
 
+import contextlib
 from collections.abc import Mapping
 from functools import cached_property
 from types import TracebackType
@@ -15,6 +16,7 @@ from inferneo_client._calls import (
     Knowledge,
     Pause,
     Send,
+    cancelling,
     deadline_passed,
     decode_whole,
     perform,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=Answer)
 W = TypeVar("W")
+
+_CANCEL_SECONDS = 2.0
 
 
 class _Connections:
@@ -307,10 +311,24 @@ class AsyncInferneo(AsyncPlainCalls):
                     response = await _send(transport, step)
                 except ApiError as error:
                     step = steps.throw(error)
+                except anyio.get_cancelled_exc_class():
+                    await self._tell(transport, call)
+                    raise
                 else:
                     step = steps.send(response)
         except StopIteration as stop:
             return stop.value
+
+    async def _tell(self, transport: AsyncTransport, call: Call) -> None:
+        """Have the server end what a cancelled call began: it would wait for a retry.
+
+        A hang-up alone would not say whether the call was left or cut, and not every transport
+        can hang up before the answer's head.
+        """
+        ending = cancelling(call)
+        if ending is not None and self._connections.of(call.options.base_url).joins is not False:
+            with anyio.move_on_after(_CANCEL_SECONDS, shield=True), contextlib.suppress(ApiError):
+                await transport.exchange(ending.wire())
 
     async def _pause(self, seconds: float) -> None:
         if seconds:

@@ -115,6 +115,18 @@ class Call(Struct, kw_only=True):
         )
 
 
+def cancelling(call: Call) -> Call | None:
+    """The call that ends what another one began and will not read; None where there is no need.
+
+    The answer that has the generation's id has not come: its key stands for it.
+    """
+    remaining = call.remaining()
+    if not call.key or call.safe or (remaining is not None and remaining <= 0):
+        return None
+    headers = {**call.headers, "idempotency-key": call.key}
+    return Call(method="DELETE", path="/streams", options=call.options, headers=headers, safe=True)
+
+
 def least(*seconds: float | None) -> float | None:
     """The shortest of some waits, of which None has no end; never negative."""
     bounds = [bound for bound in seconds if bound is not None]
@@ -288,6 +300,7 @@ __all__ = [
     "Knowledge",
     "Pause",
     "Send",
+    "cancelling",
     "decode_whole",
     "deadline_passed",
     "least",

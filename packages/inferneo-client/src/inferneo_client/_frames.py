@@ -55,6 +55,9 @@ def ask_of(request: WireRequest, base_url: str) -> Ask | None:
     path = request.url.removeprefix(base_url)
     if request.method == "POST" and path in ROUTES:
         return _asked(path, request)
+    if request.method == "DELETE" and path == "/streams":
+        # So has leaving the request.
+        return Ask(whole=WholeResponse(200, {}, b"{}"))
     if not path.startswith("/streams/"):
         return None
     identity = unquote(path.removeprefix("/streams/"))

@@ -1,5 +1,6 @@
 """Receives what a caller asks; hands on answers: the sync client, and the driver of its calls."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -7,12 +8,15 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from msgspec.structs import replace
+
 from inferneo_client._answers import is_stream, not_a_stream
 from inferneo_client._calls import (
     Call,
     Knowledge,
     Pause,
     Send,
+    cancelling,
     decode_whole,
     perform,
 )
@@ -20,7 +24,7 @@ from inferneo_client._options import Options, Retry, Timeout, changed_options, f
 from inferneo_client._plain_calls import PlainCalls
 from inferneo_client._reading import Reading
 from inferneo_client._requests import Request, StreamRequest, with_response
-from inferneo_client._streams import Stream
+from inferneo_client._streams import CANCEL_TIMEOUT, Stream
 from inferneo_client._transport import SyncResponse, SyncTransport, WholeResponse
 from inferneo_client._transports import new_transport
 from inferneo_client.types.answer import Answer, decoder
@@ -290,10 +294,21 @@ class Inferneo(PlainCalls):
                     response = _send(transport, step)
                 except ApiError as error:
                     step = steps.throw(error)
+                except KeyboardInterrupt:
+                    self._tell(transport, call)
+                    raise
                 else:
                     step = steps.send(response)
         except StopIteration as stop:
             return stop.value
+
+    def _tell(self, transport: SyncTransport, call: Call) -> None:
+        """Have the server end what an interrupted call began: it would wait for a retry."""
+        ending = cancelling(call)
+        if ending is not None and self._connections.of(call.options.base_url).joins is not False:
+            ending.options = replace(ending.options, timeout=CANCEL_TIMEOUT)
+            with contextlib.suppress(ApiError):
+                transport.exchange(ending.wire())
 
     def _pause(self, seconds: float) -> None:
         if seconds:
