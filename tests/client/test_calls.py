@@ -20,7 +20,7 @@ from inferneo_client import (
     Timeout,
     TooManyRequests,
 )
-from inferneo_client._calls import retry_after
+from inferneo_client._errors import retry_after
 from inferneo_core.errors import AuthenticationFailed, ContextLengthExceeded
 from tests.client.flavours import FLAVOURS, MESSAGES, QUICK, Deed, Flavour
 from tests.client.proxy import Fault, faulty_proxy

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
-from inferneo_client import ApiError, Inferneo, NotFound, Retry
-from inferneo_client.transports.httpx import HttpxTransport
+from inferneo_client import ApiError, AsyncInferneo, Inferneo, NotFound, Retry
+from inferneo_client.transports.httpx import AsyncHttpxTransport, HttpxTransport
 from inferneo_core.errors import ModelNotFound
 from tests.client.campaign import plain
 from tests.client.flavours import FLAVOURS, MESSAGES, QUICK, SESSIONS, Deed, Flavour
@@ -120,6 +122,34 @@ def test_a_stream_that_is_left_stops_the_engine(
     assert len(outcome.chunks) == 2
     # The stream could be resumed for 30 seconds: it ends sooner because the server was told.
     wait_running(paced_server, 0, seconds=10)
+
+
+@pytest.mark.parametrize("kind", ["httpx", "fast", "socket"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_cancelled_call_stops_the_engine_at_once(
+    paced_server: RunningServer, backend: str, kind: str
+) -> None:
+    url = f"{paced_server.url}/v1"
+
+    async def ask(client: AsyncInferneo) -> None:
+        async with anyio.create_task_group() as tasks:
+            create = client.chat.completions.create
+            tasks.start_soon(lambda: create(messages=MESSAGES, **LONG))
+            await anyio.to_thread.run_sync(wait_running, paced_server, 1)
+            tasks.cancel_scope.cancel()
+
+    async def main() -> None:
+        transport = AsyncHttpxTransport(url) if kind == "httpx" else None
+        async with AsyncInferneo(base_url=url, http_client=transport) as client:
+            if kind == "socket":
+                async with client.connect() as session:
+                    await ask(session)
+            else:
+                await ask(client)
+            # Its retry could have come for 10 seconds: it ends sooner because the server was told.
+            await anyio.to_thread.run_sync(lambda: wait_running(paced_server, 0, seconds=4))
+
+    anyio.run(main, backend=backend)
 
 
 def test_a_generation_is_cancelled_by_its_id(paced_server: RunningServer) -> None:

@@ -4,6 +4,8 @@ What a server answered is raised as the class of `inferneo_core.errors` that the
 Below that same root stand the errors that only a client sees:
 
 ApiError
+├── RequestError
+│   └── TooManyRequests             429, with `retry_after`: core's RateLimited and QuotaExceeded
 ├── UnparsableAnswer                the model did not write the type that `parse` asked for
 └── ConnectionFailed                no answer came, or not all of it; `status` is 0
     ├── TimedOut                    also a TimeoutError; `phase` says which wait
@@ -12,6 +14,7 @@ ApiError
         └── StreamTruncatedError    it ended without its end
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -133,19 +136,22 @@ def error_from(
 ) -> ApiError:
     """The error of that code, or else of that status."""
     kind = _kind(status, code)
+    headers = dict(headers or {})
+    wait = retry_after(headers)
     error = kind.__new__(kind)
     # Not the class's own: those take what a server knows, as the names of its models.
     ApiError.__init__(
         error,
-        f"{message}{_advice(status, code)}",
+        f"{message}{_advice(status, code, wait)}",
         param=param if isinstance(param, str) else None,
         code=code,
         status=status,
-        headers=dict(headers or {}),
+        headers=headers,
     )
-    # OpenAI's header for an answer that stays the same, whatever its status promises.
-    hopeless = error.headers.get("x-should-retry") == "false"
-    error.__dict__["retryable"] = _retryable(status, code) and not hopeless
+    error.retry_after = wait
+    # OpenAI's own header, which says that waiting does not help.
+    refused = headers.get("x-should-retry") == "false"
+    error.__dict__["retryable"] = _retryable(status, code) and not refused
     error.request_id = error.headers.get("x-request-id")
     if isinstance(error, ConnectionFailed):
         error.sent = True
@@ -155,6 +161,9 @@ def error_from(
 def event_error(document: dict[str, Any], headers: Mapping[str, str]) -> ApiError | None:
     """The error that an event, or a 200's body, tells of; None where it tells of none."""
     error = document.get("error")
+    if document.get("type") == "error":
+        # As `/v1/responses` and `/v1/messages` word it: the former with no object within.
+        error = error or document
     if not error:
         return None
     status = document.get("status")
@@ -203,6 +212,28 @@ def _retryable(status: int, code: str | None) -> bool:
     return status in (408, 429) or (status >= 500 and status not in (501, 505))
 
 
+def retry_after(headers: dict[str, str]) -> float | None:
+    """Seconds that the server asks to wait; None where it does not say, or says it unreadably."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    return _seconds_until(headers.get("retry-after", ""))
+
+
+def _seconds_until(date: str) -> float | None:
+    # RFC 9110, section 10.2.3: a date is allowed as well.
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
 def _detail(body: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(body)
@@ -224,14 +255,18 @@ def _excerpt(body: bytes) -> str:
     return f"{text[:_EXCERPT]}..." if len(text) > _EXCERPT else text
 
 
-def _advice(status: int, code: str | None) -> str:
+def _advice(status: int, code: str | None, wait: float | None) -> str:
     advice = {
         401: "Give a valid key: api_key=..., or INFERNEO_API_KEY in the environment.",
         404: "Check base_url and the model's name; client.models.list() names what is served.",
+        403: "The key lacks a scope or a model that this needs.",
         413: "Send less at once.",
     }.get(status)
+    if wait is not None and status in (429, 503):
+        advice = f"It may be asked again in {wait:g} s."
     if code == "insufficient_quota":
-        advice = "The key's quota is used up: waiting does not help, ask for more."
+        advice = "The key's quota is used up: ask for more"
+        advice += "." if wait is None else f", or wait for {wait:g} s."
     return f" ({advice})" if advice else ""
 
 

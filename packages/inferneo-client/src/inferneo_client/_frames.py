@@ -31,6 +31,7 @@ class Frame(Struct, gc=False):
     retry_after_ms: int | None = None
     limits: LimitsLeft | None = None
     usage: msgspec.Raw = msgspec.Raw()
+    limits: LimitsLeft | None = None
     cancelled: bool = False
 
 
@@ -55,6 +56,9 @@ def ask_of(request: WireRequest, base_url: str) -> Ask | None:
     path = request.url.removeprefix(base_url)
     if request.method == "POST" and path in ROUTES:
         return _asked(path, request)
+    if request.method == "DELETE" and path == "/streams":
+        # So has leaving the request.
+        return Ask(whole=WholeResponse(200, {}, b"{}"))
     if not path.startswith("/streams/"):
         return None
     identity = unquote(path.removeprefix("/streams/"))
@@ -115,6 +119,11 @@ class Inbox:
 
     def deliver(self, frame: Frame, data: bytes) -> None:
         """Take a frame of this request."""
+        self._deliver(frame, data)
+        if frame.limits is not None:
+            self.headers.update(limit_headers(frame.limits))
+
+    def _deliver(self, frame: Frame, data: bytes) -> None:
         if frame.error is not None:
             self._deliver_error(frame, data)
         elif not self._ask.streamed:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Answer)
 W = TypeVar("W")
 
-_CANCEL_TIMEOUT = Timeout(connect=1.0, pool=1.0, ttft=2.0, total=2.0)
+CANCEL_TIMEOUT = Timeout(connect=1.0, pool=1.0, ttft=2.0, total=2.0)
 
 
 class Stream(Generic[C, W]):
@@ -185,7 +185,7 @@ class Stream(Generic[C, W]):
     def _tell(self) -> None:
         if self._reading.path:
             call = self._reading.cancelling()
-            call.options = replace(call.options, timeout=_CANCEL_TIMEOUT)
+            call.options = replace(call.options, timeout=CANCEL_TIMEOUT)
             with contextlib.suppress(ApiError):
                 self._client._exchange(call)
 

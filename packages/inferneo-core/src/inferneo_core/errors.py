@@ -76,12 +76,14 @@ class ApiError(Exception):
         request_id: the answer's `x-request-id`, where a client raises it; else None.
         attempts: how often a client sent the request before it gave up; 0 in a server.
         limits: what the caller has left, where the error is about that.
+        retry_after: seconds after which a client may come back, where the server said so.
     """
 
     retryable: ClassVar[bool] = False
     request_id: str | None = None
     attempts: int = 0
     limits: LimitsLeft | None = None
+    retry_after: float | None = None
 
     status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
@@ -263,7 +265,7 @@ class RateLimited(TooManyRequests):
 
     def __init__(self, message: str, *, unit: str, retry_after: float | None) -> None:
         super().__init__(message, retry_after=retry_after or 0)
-        self.headers = _come_back(retry_after)
+        self.headers: dict[str, str] = _come_back(retry_after)
         self.__dict__["type"] = unit
 
 
@@ -281,7 +283,7 @@ class QuotaExceeded(TooManyRequests):
     def __init__(self, message: str, *, retry_after: float | None) -> None:
         super().__init__(message, retry_after=retry_after or 0)
         # OpenAI's clients try a 429 again unless they are told not to.
-        self.headers = {**_come_back(retry_after), "x-should-retry": "false"}
+        self.headers: dict[str, str] = {**_come_back(retry_after), "x-should-retry": "false"}
 
 
 class Cancelled(RequestError):

@@ -260,6 +260,20 @@ class Streams:
         """
         await self.find(stream_id, owner).stop(Cancelled("The generation was cancelled"))
 
+    async def cancel_begun(self, key: str, owner: str) -> str:
+        """End the generation that was begun with an idempotency key, and give its id.
+
+        Raises:
+            StreamNotFound: none was, or it has gone.
+        """
+        known = self._repeats.get((owner, key))
+        if known is not None:
+            await known.begun.wait()
+        if known is None or known.generation is None:
+            raise StreamNotFound(key)
+        await known.generation.stop(Cancelled("The generation was cancelled"))
+        return known.generation.id
+
     async def aclose(self) -> None:
         """End all that is kept without a reader."""
         while self._unread:
