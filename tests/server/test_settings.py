@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from inferneo_server import Settings
+from inferneo_server.access.identity import Limits
+from inferneo_server.limits.presets import PRESETS
 from inferneo_server.settings import (
     EMBEDDED_MODEL,
     ENV_PREFIX,
@@ -99,6 +101,11 @@ def test_every_setting_can_be_given_by_each_source(
         "websocket_ping_seconds": ("0.5", 0.5),
         "websocket_compression": ("false", False),
         "drain_seconds": ("0", 0.0),
+        "default_limits": ("inferneo", PRESETS["inferneo"]),
+        "anonymous_limits": ('{"requests_per_day": 3}', Limits(requests_per_day=3)),
+        "model_limits": ('{"a/b-c": "inferneo"}', {"a/b-c": PRESETS["inferneo"]}),
+        "limits_store": ("redis://a:1/0", "redis://a:1/0"),
+        "usage_store": ("memory", "memory"),
         "state_dir": ("/a/b", Path("/a/b")),
         "log_level": ("error", "error"),
         "access_log": ("false", False),

@@ -143,7 +143,9 @@ def error_from(
         status=status,
         headers=dict(headers or {}),
     )
-    error.__dict__["retryable"] = _retryable(status, code)
+    # OpenAI's header for an answer that stays the same, whatever its status promises.
+    hopeless = error.headers.get("x-should-retry") == "false"
+    error.__dict__["retryable"] = _retryable(status, code) and not hopeless
     error.request_id = error.headers.get("x-request-id")
     if isinstance(error, ConnectionFailed):
         error.sent = True

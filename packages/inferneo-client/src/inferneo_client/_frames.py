@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from inferneo_client._errors import ConnectionFailed
 from inferneo_client._transport import WholeResponse, WireRequest
+from inferneo_core.limits import LimitsLeft, limit_headers
 
 ROUTES: Final = ("/chat/completions", "/completions")
 # A stream whose reader is so far behind is broken off; it is picked up again where it stopped.
@@ -28,6 +29,7 @@ class Frame(Struct, gc=False):
     error: dict[str, Any] | None = None
     status: int = 500
     retry_after_ms: int | None = None
+    limits: LimitsLeft | None = None
     usage: msgspec.Raw = msgspec.Raw()
     cancelled: bool = False
 
@@ -141,12 +143,18 @@ class Inbox:
         self.status = frame.status
         if frame.retry_after_ms is not None:
             self.headers["retry-after-ms"] = str(frame.retry_after_ms)
+        self._tell_limits(frame)
         self._put(data)
+
+    def _tell_limits(self, frame: Frame) -> None:
+        if frame.limits is not None:
+            self.headers.update(limit_headers(frame.limits))
 
     def _deliver_end(self, frame: Frame) -> None:
         self.ended = True
         if not self.status:
             self._begin("text/event-stream", "")
+        self._tell_limits(frame)
         if frame.cancelled:
             self._put(
                 b'data: {"error": {"message": "The request was cancelled", "type": '

@@ -104,6 +104,12 @@ class ApiError(Exception):
         overrides: dict[str, Any] = {"code": code, "status": status}
         self.__dict__.update({name: value for name, value in overrides.items() if value})
 
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which it is worth trying again; None where that is not said."""
+        text = self.headers.get("retry-after-ms", "")
+        return int(text) / 1000 if text.isdecimal() else None
+
     def body(self) -> ErrorBody:
         """The answer that tells of this error."""
         detail = ErrorDetail(message=self.message, type=self.type, param=self.param, code=self.code)

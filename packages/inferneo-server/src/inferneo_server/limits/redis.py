@@ -126,7 +126,7 @@ def connect(url: str) -> "Redis":
         # A charge that is tried again may be charged twice.
         retry=Retry(NoBackoff(), 0),
     )
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)  # which closes it
 
 
 class RedisStore:

@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 import msgspec
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from inferneo_core.limits import LimitsLeft, limit_headers
@@ -42,7 +43,7 @@ class LimitHeaders:
                 identity, limits=self._anonymous, counted_as=_address(scope)
             )
             note_identity(scope, identity)
-        if scope["type"] == "http" and self._limiter.limits_of(identity) is not None:
+        if scope["type"] == ScopeType.HTTP and self._limiter.limits_of(identity) is not None:
             send = self._telling(identity, send)
         await self._app(scope, receive, send)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import date, timedelta
+from operator import itemgetter
 from typing import Annotated, Final
 
 from litestar import Router, get
@@ -93,7 +94,7 @@ async def _answer(
             media_type="text/csv",
             headers={"content-disposition": 'attachment; filename="usage.csv"'},
         )
-    [total] = summed(uses, ()) or [UsageRow(**dict.fromkeys(_COUNTS, 0))]
+    [total] = summed(uses, ()) or [_row(Use(owner="", model="", day=last, requests=0), {})]
     report = UsageReport(start=first.isoformat(), end=last.isoformat(), data=rows, total=total)
     return ASGIResponse(body=encode(report), media_type="application/json")
 
@@ -105,12 +106,22 @@ def summed(uses: list[Use], groups: tuple[str, ...]) -> list[UsageRow]:
         key = tuple(str(getattr(use, name)) for name in groups)
         sums[key] = sums[key] + use if key in sums else use
     return [
-        UsageRow(
-            **dict(zip(groups, key, strict=True)),
-            **{name: getattr(use, name) for name in _COUNTS},
-        )
-        for key, use in sorted(sums.items())
+        _row(use, dict(zip(groups, key, strict=True)))
+        for key, use in sorted(sums.items(), key=itemgetter(0))
     ]
+
+
+def _row(use: Use, told: dict[str, str]) -> UsageRow:
+    return UsageRow(
+        owner=told.get("owner", UNSET),
+        day=told.get("day", UNSET),
+        model=told.get("model", UNSET),
+        requests=use.requests,
+        prompt_tokens=use.prompt_tokens,
+        completion_tokens=use.completion_tokens,
+        cached_tokens=use.cached_tokens,
+        aborted=use.aborted,
+    )
 
 
 def to_csv(rows: list[UsageRow], groups: tuple[str, ...]) -> str:
