@@ -10,10 +10,12 @@ START_SECONDS = 20.0
 
 
 @contextlib.contextmanager
-def running_redis() -> Iterator[str]:
-    """The address of a Redis that keeps nothing on the disk, for as long as the block lasts."""
+def running_redis(port: int = 0) -> Iterator[str]:
+    """The address of a Redis that keeps nothing on the disk, for as long as the block lasts; it is
+    on that port, or on a free one."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", port))
         port = free.getsockname()[1]
     process = subprocess.Popen(
         ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""],

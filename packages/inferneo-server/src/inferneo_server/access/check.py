@@ -84,16 +84,19 @@ class KeyCheck:
         keys, path = self._keys, scope["path"]
         if not keys.required:
             return ANYONE
+        if _PAGES.fullmatch(path):
+            return await self._reader(scope)
         if credential := bearer(scope):
             return await keys.identify(credential)
         if path.startswith(API_KEY_PREFIX) and (credential := header(scope, b"x-api-key")):
             return await keys.identify(credential)
         if path.startswith(QUERY_TOKEN_PREFIX) and (token := _query_token(scope)):
             return keys.token_identity(token)
-        if not _PAGES.fullmatch(path):
-            raise AuthenticationFailed("Give your key in the header 'Authorization: Bearer <key>'")
+        raise AuthenticationFailed("Give your key in the header 'Authorization: Bearer <key>'")
+
+    async def _reader(self, scope: Scope) -> Identity:
         try:
-            return await keys.identify(_password(scope))
+            return await self._keys.identify(bearer(scope) or _password(scope))
         except AuthenticationFailed as error:
             # RFC 7617: the browser asks for a name and a password, and the latter is the key.
             error.headers["www-authenticate"] = 'Basic realm="Inferneo: the password is your key"'
