@@ -2,6 +2,7 @@
 
 import os
 from functools import partial
+from importlib.util import find_spec
 
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
@@ -48,7 +49,19 @@ def make_engine(settings: Settings) -> Engine:
         except (TypeError, ValueError) as error:
             raise EngineStartError(str(error)) from error
     if settings.engine == "torch":
-        raise EngineStartError("the engine 'torch' is not part of this version")
+        missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+        if missing:
+            raise EngineStartError(
+                f"{' and '.join(missing)} cannot be imported; install inferneo-server[torch]"
+            )
+        from inferneo_server.engines.torch import TorchEngine
+
+        return TorchEngine(
+            settings.model_source,
+            settings.engine_args,
+            tool_parser=settings.tool_parser,
+            reasoning_parser=settings.reasoning,
+        )
     # vLLM tells of each of its steps, and reads this when it is imported.
     quiet = "INFO" if settings.log_level == "debug" else "WARNING"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", quiet)
