@@ -42,11 +42,11 @@ class Model:
         on_cpu = self.device.type == "cpu"
         self.step_tokens = CPU_STEP_TOKENS if on_cpu else GPU_STEP_TOKENS
         whole = transformers.AutoConfig.from_pretrained(options.model)
-        self.config = whole.get_text_config()
         self.task, loader = _kind(whole)
         dtype = _dtype(options.dtype, on_cpu=on_cpu)
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
         self.model = loader.from_pretrained(options.model, dtype=dtype).to(self.device).eval()
+        self.config = self.model.config.get_text_config()
         self.vocabulary: int = self.model.get_input_embeddings().weight.shape[0]
         self.pooling = Pooling(options.model)
         self.max_model_len = _length(self, options.max_model_len)

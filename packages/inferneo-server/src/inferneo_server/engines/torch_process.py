@@ -19,6 +19,9 @@ RECEIVE_BYTES = 256 * 1024
 def main(connection: socket.socket, options: Options) -> None:
     """Load a model and work until the server is gone."""
     die_with_parent()
+    # Steps are short, and torch's threads would else spin between them: on a machine that has other
+    # work too, several times slower for everybody. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, commands.put), daemon=True).start()
     with warnings.catch_warnings():
