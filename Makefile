@@ -59,11 +59,12 @@ format: $(VENV)/.test ## Format and fix what ruff can fix
 	$(VENV)/bin/ruff format $(SOURCES)
 	$(VENV)/bin/ruff check --fix $(SOURCES)
 
-bench: $(VENV)/.bench ## Compare with vLLM's server and the OpenAI SDK; writes docs/benchmarks*.md
+bench: $(VENV)/.bench ## Compare with vLLM's server and the OpenAI SDK, measure the torch engine; writes docs/benchmarks*.md
 	$(VENV)/bin/python -m bench $(ARGS)
 	$(VENV)/bin/python -m bench.growth
 	$(VENV)/bin/python -m bench.fairness
 	$(VENV)/bin/python -m bench.sdk
+	$(VENV)/bin/python -m bench.torch
 
 chaos: $(VENV)/.test ## Run the client's whole fault campaign (ARGS="--seed 7 --runs 10000 --step 1")
 	$(VENV)/bin/python -m tests.client.campaign $(ARGS)

@@ -27,6 +27,13 @@ def vllm_server() -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="session")
+def torch_server() -> Iterator[RunningServer]:
+    """The embedded model on PyTorch."""
+    with running_server("--engine", "torch", *VLLM_FLAGS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def simulated_server() -> Iterator[RunningServer]:
     """The simulated engine: words without a model, at once."""
     with running_server("--engine", "simulated") as server:

@@ -12,7 +12,7 @@ from inferneo_server.engines.base import Engine
 from inferneo_server.engines.making import make_engine
 from inferneo_server.settings import load_settings
 
-ENGINE_ARGS = {"simulated": {"max_model_len": 1024}, "vllm": {"max_model_len": 1024}}
+ENGINE_ARGS = {name: {"max_model_len": 1024} for name in ("simulated", "torch", "vllm")}
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-@pytest.fixture(scope="session", params=["simulated", "vllm"])
+@pytest.fixture(scope="session", params=["simulated", "torch", "vllm"])
 def engine(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Engine]:
     """An engine that has been started."""
     settings = load_settings(engine=request.param, engine_args=ENGINE_ARGS[request.param])

@@ -14,13 +14,12 @@ ApiError
         └── StreamTruncatedError    it ended without its end
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from inferneo_core.errors import ApiError, InvalidRequest, RequestError, ServerError
+from inferneo_core.errors import ApiError, InvalidRequest, RequestError, ServerError, retry_after
 
 Phase = Literal["connect", "pool", "ttft", "idle", "total"]
 
@@ -148,7 +147,6 @@ def error_from(
         status=status,
         headers=headers,
     )
-    error.retry_after = wait
     # OpenAI's own header, which says that waiting does not help.
     refused = headers.get("x-should-retry") == "false"
     error.__dict__["retryable"] = _retryable(status, code) and not refused
@@ -210,28 +208,6 @@ def _retryable(status: int, code: str | None) -> bool:
     if code == "insufficient_quota":
         return False
     return status in (408, 429) or (status >= 500 and status not in (501, 505))
-
-
-def retry_after(headers: dict[str, str]) -> float | None:
-    """Seconds that the server asks to wait; None where it does not say, or says it unreadably."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if 0 <= seconds < float("inf"):
-            return seconds
-    return _seconds_until(headers.get("retry-after", ""))
-
-
-def _seconds_until(date: str) -> float | None:
-    # RFC 9110, section 10.2.3: a date is allowed as well.
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
 
 
 def _detail(body: bytes) -> dict[str, Any]:

@@ -31,6 +31,7 @@ ApiError
 """
 
 import math
+import time
 from typing import Any, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType
@@ -83,7 +84,6 @@ class ApiError(Exception):
     request_id: str | None = None
     attempts: int = 0
     limits: LimitsLeft | None = None
-    retry_after: float | None = None
 
     status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
@@ -110,8 +110,7 @@ class ApiError(Exception):
     @property
     def retry_after(self) -> float | None:
         """Seconds after which it is worth trying again; None where that is not said."""
-        text = self.headers.get("retry-after-ms", "")
-        return int(text) / 1000 if text.isdecimal() else None
+        return retry_after(self.headers)
 
     def body(self) -> ErrorBody:
         """The answer that tells of this error."""
@@ -365,3 +364,25 @@ def retry_headers(seconds: float) -> dict[str, str]:
 
 def _come_back(seconds: float | None) -> dict[str, str]:
     return {"x-should-retry": "false"} if seconds is None else retry_headers(seconds)
+
+
+def retry_after(headers: dict[str, str]) -> float | None:
+    """Seconds that the server asks to wait; None where it does not say, or says it unreadably."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    return _seconds_until(headers.get("retry-after", ""))
+
+
+def _seconds_until(date: str) -> float | None:
+    # RFC 9110, section 10.2.3: a date is allowed as well.
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None

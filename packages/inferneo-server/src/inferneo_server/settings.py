@@ -88,7 +88,8 @@ class Settings(BaseSettings):
     engine: EngineName = Field("vllm", description="what runs the model")
     engine_args: dict[str, Any] = Field(
         default_factory=dict,
-        description="arguments of the engine, as key=value (repeat it) or as JSON",
+        description="arguments of the engine, as key=value (repeat it) or as JSON; those of torch: "
+        "device, dtype, max_model_len, max_num_seqs, max_queue",
     )
     tool_parser: str | None = Field(
         None,

@@ -1,6 +1,7 @@
 """Receives how a model is to be run, and where; hands on a new engine for it, not started."""
 
 import os
+from importlib.util import find_spec
 
 from inferneo_server.engines.base import Engine, EngineStartError
 from inferneo_server.hardware.device import Device
@@ -22,7 +23,7 @@ def make_engine(spec: ModelSpec, device: Device, *, quiet: bool = True) -> Engin
     if spec.engine == "simulated":
         return _simulated(spec)
     if spec.engine == "torch":
-        raise EngineStartError("the engine 'torch' is not part of this version")
+        return _torch(spec, device)
     return _vllm(spec, device, quiet)
 
 
@@ -33,6 +34,22 @@ def _simulated(spec: ModelSpec) -> Engine:
         return SimulatedEngine(**spec.engine_args)
     except (TypeError, ValueError) as error:
         raise EngineStartError(str(error)) from error
+
+
+def _torch(spec: ModelSpec, device: Device) -> Engine:
+    if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
+        raise EngineStartError(
+            f"{' and '.join(missing)} cannot be imported; install inferneo-server[torch]"
+        )
+    from inferneo_server.engines.torch import TorchEngine
+
+    place = f"cuda:{device.index}" if device.type == "gpu" else device.type
+    return TorchEngine(
+        spec.source,
+        {"device": place} | spec.engine_args,
+        tool_parser=spec.tool_parser,
+        reasoning_parser=spec.reasoning,
+    )
 
 
 def _vllm(spec: ModelSpec, device: Device, quiet: bool) -> Engine:

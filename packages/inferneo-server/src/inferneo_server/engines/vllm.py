@@ -38,8 +38,10 @@ from inferneo_server.engines.base import (
     Task,
     Vector,
 )
+from inferneo_server.engines.chat_templates import template_kwargs
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
+from inferneo_server.engines.tokens import INLINE_CHARACTERS, Tokens, infill_tokens, own_copy
 from inferneo_server.engines.vllm_device import (
     check_sleep,
     checked_device,
@@ -48,20 +50,12 @@ from inferneo_server.engines.vllm_device import (
     wake_up,
 )
 from inferneo_server.engines.vllm_errors import client_errors, template_errors
-from inferneo_server.engines.vllm_parsing import Reader, VllmParsing, template_kwargs
+from inferneo_server.engines.vllm_parsing import Reader, VllmParsing
 from inferneo_server.engines.vllm_pooling import VllmPooling, tasks_of
 from inferneo_server.engines.vllm_sampling import Sampling
 from inferneo_server.engines.vllm_stream import RESTARTING, DetailedStream, VllmStream
-from inferneo_server.engines.vllm_tokens import INLINE_CHARACTERS, Tokens, own_copy
 from inferneo_server.hardware.device import Device
 
-# How known families of models mark what is before a gap, behind it, and where to fill it.
-_INFILL_TOKENS = (
-    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    ("<PRE>", "<SUF>", "<MID>"),
-    ("[PREFIX]", "[SUFFIX]", "[MIDDLE]"),
-)
 HEALTH_CHECK_SECONDS = 0.5
 SHUTDOWN_SECONDS = 5.0
 ABANDON_SECONDS = 0.2
@@ -230,17 +224,8 @@ class VllmEngine:
         return Prompt(token_ids=token_ids, rendered=tokens_input(token_ids))
 
     async def render_infill(self, prefix: str, suffix: str) -> Prompt:
-        tokens = next((each for each in _INFILL_TOKENS if self._known(each)), None)
-        if tokens is None:
-            raise InvalidRequest(
-                "The model's tokenizer has no tokens to fill a gap with", param="suffix"
-            )
-        before, between, after = tokens
+        before, between, after = infill_tokens(self._alive.get_tokenizer())
         return await self.render_text(f"{before}{prefix}{between}{suffix}{after}")
-
-    def _known(self, tokens: Sequence[str]) -> bool:
-        vocabulary = self._alive.get_tokenizer().get_vocab()
-        return all(token in vocabulary for token in tokens)
 
     async def tokenize(
         self, texts: Sequence[str], *, special_tokens: bool = True, cut: Cut | None = None
