@@ -16,6 +16,8 @@ CHECKS = (
 )
 # The routes that take longest, apart from the others.
 SHARE = "^/v1/(responses|messages)"
+# It would start real engines, for tens of seconds each.
+LEFT_OUT = "^/v1/models/load$"
 RUN_SECONDS = 110
 
 
@@ -34,7 +36,7 @@ def test_no_request_gets_what_the_description_does_not_tell(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run"),
             f"{fuzzed_server.url}/openapi.json",
-            *(f"--{share}-path-regex", SHARE),
+            *(f"--{share}-path-regex", SHARE if share == "include" else f"{SHARE}|{LEFT_OUT}"),
             *("--checks", ",".join(CHECKS)),
             *("--max-examples", "20", "--seed", "7", "--request-timeout", "10"),
         ],
