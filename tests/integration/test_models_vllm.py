@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.servers import RunningServer
 
@@ -42,6 +43,7 @@ class Asking:
         self._thread.join(SECONDS)
 
 
+@pytest.mark.timeout(2 * SECONDS)
 def test_minilm_comes_and_goes_beside_the_embedded_model_and_nothing_fails(
     minilm_folder: Path,
 ) -> None:

@@ -1,15 +1,10 @@
-"""Proves how models are loaded, moved and unloaded while others serve, and requests run."""
+"""Proves how models are loaded and unloaded while others serve, and requests run."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from inferneo_core.chat import ChatCompletionRequest, Message
-from inferneo_core.embeddings import EmbeddingRequest
 from inferneo_core.errors import (
     ApiError,
     Conflict,
@@ -19,122 +14,21 @@ from inferneo_core.errors import (
     ModelNotFound,
     Overloaded,
 )
-from inferneo_server.embedding import embed
 from inferneo_server.engines.base import EngineStartError
-from inferneo_server.engines.simulated import SimulatedEngine
-from inferneo_server.hardware.device import Device
-from inferneo_server.model_spec import ModelSpec
 from inferneo_server.registry import Registry
 from inferneo_server.remembered import RememberedModels
-from inferneo_server.service import Service
-from tests.server.services import BOUND_SECONDS, CPU, MODEL, read_answer, read_events
-
-POLL_SECONDS = 0.005
-GPU = Device(name="gpu:0", type="gpu", index=0, vendor="NVIDIA", model="simulated")
-DEVICES = {"auto": CPU, "cpu": CPU, "gpu:0": GPU}
-
-
-class GatedEngine(SimulatedEngine):
-    """An engine that starts when the test says so, and tells whether it is open."""
-
-    def __init__(self, device: Device, gate: asyncio.Event | None, **options: Any) -> None:
-        super().__init__(**options)
-        self.device = device
-        self.gate = gate
-        self.open = False
-
-    async def start(self) -> None:
-        self.open = True
-        if self.gate is not None:
-            await self.gate.wait()
-        await super().start()
-
-    async def aclose(self) -> None:
-        self.open = False
-        await super().aclose()
-
-
-class Workshop:
-    """Makes the engines of a registry, and knows them all.
-
-    Attributes:
-        made: the engines, in the order in which they were made.
-        gates: what the engines of a model wait for, by the model's name.
-    """
-
-    def __init__(self) -> None:
-        self.made: list[GatedEngine] = []
-        self.gates: dict[str, asyncio.Event] = {}
-
-    def make(self, spec: ModelSpec, device: Device) -> GatedEngine:
-        engine = GatedEngine(device, self.gates.get(spec.name), **spec.engine_args)
-        self.made.append(engine)
-        return engine
-
-    @property
-    def open(self) -> list[GatedEngine]:
-        return [engine for engine in self.made if engine.open]
-
-
-def spec(name: str, **fields: Any) -> ModelSpec:
-    return ModelSpec(
-        name=name, model=name, engine="simulated", **{"load": "on_first_use", **fields}
-    )
-
-
-def find_device(name: str, engine: str) -> Device:
-    if name not in DEVICES:
-        raise InvalidRequest(f"There is no device '{name}'", param="device")
-    return DEVICES[name]
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    workshop: Workshop, *others: ModelSpec, **options: Any
-) -> AsyncIterator[tuple[Service, Registry]]:
-    """A service whose default model is ready, with further models."""
-    registry = Registry(
-        [spec(MODEL, load="pinned", engine_args={"token_seconds": 0.01}), *others],
-        workshop.make,
-        find_device,
-        **{"drain_seconds": 5.0, **options},
-    )
-    running = asyncio.create_task(registry.run())
-    try:
-        async with asyncio.timeout(BOUND_SECONDS):
-            await registry.wait_ready()
-            yield Service(registry), registry
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    assert workshop.open == []
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    # States are read, and told to nobody.
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(POLL_SECONDS)
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(work)
-
-
-def question(model: str | None = None, **fields: Any) -> ChatCompletionRequest:
-    messages = [Message(role="user", content="Hello")]
-    return ChatCompletionRequest(messages=messages, model=model, **fields)
-
-
-async def chat(service: Service, model: str | None = None, **fields: Any) -> Any:
-    return await read_answer(await service.begin(question(model, **fields)))
-
-
-async def load(registry: Registry, wanted: ModelSpec, **options: Any) -> None:
-    await (await registry.load(wanted, **options)).result()
-
-
-def status(registry: Registry, name: str = MODEL) -> str:
-    return registry.status(name).status
+from tests.server.services import MODEL
+from tests.server.workshop import (
+    Workshop,
+    chat,
+    find_device,
+    load,
+    run,
+    serving,
+    spec,
+    status,
+    until,
+)
 
 
 def test_a_second_model_is_loaded_beside_the_first_and_unloaded_again() -> None:
@@ -262,139 +156,6 @@ def test_requests_for_a_model_that_fails_to_load_are_told_and_try_it_once() -> N
                 assert refused.value.code == "model_load_failed"
             assert len(workshop.made) == 2
             assert registry.status("late").error == "no weights"
-
-    run(work())
-
-
-def test_a_replaced_engine_finishes_what_it_runs_and_new_requests_find_the_new_one() -> None:
-    async def work() -> None:
-        workshop = Workshop()
-        async with serving(workshop) as (service, registry):
-            running = await service.begin(question(stream=True, max_tokens=32))
-            await running.read()
-            await load(registry, spec(MODEL, load="pinned", engine_args={"words": 3}))
-            old, new = workshop.made
-
-            assert old.open and new.open
-            assert (await chat(service))["usage"]["completion_tokens"] == 3
-            assert len(await read_events(running)) > 20
-            await until(lambda: not old.open)
-
-    run(work())
-
-
-def test_a_replacement_that_fails_leaves_the_old_engine_serving() -> None:
-    async def work() -> None:
-        workshop = Workshop()
-        async with serving(workshop) as (service, registry):
-            with pytest.raises(ModelLoadFailed, match="no memory"):
-                await load(registry, spec(MODEL, engine_args={"start_error": "no memory"}))
-
-            assert (await chat(service))["model"] == MODEL
-            assert workshop.open == workshop.made[:1]
-            assert (status(registry), registry.state) == ("ready", "ready")
-            known = registry.spec(MODEL)
-            assert known is not None and known.load == "pinned"
-
-    run(work())
-
-
-def test_requests_run_through_many_moves_between_devices_without_a_failure() -> None:
-    async def work() -> None:
-        workshop = Workshop()
-        async with serving(workshop) as (service, registry):
-            done = asyncio.Event()
-            answered = 0
-
-            async def ask() -> None:
-                nonlocal answered
-                while not done.is_set():
-                    assert (await chat(service, max_tokens=4))["model"] == MODEL
-                    answered += 1
-
-            async def embed_texts() -> None:
-                while not done.is_set():
-                    await embed(service, EmbeddingRequest(input="Hello"))
-
-            async with asyncio.TaskGroup() as group:
-                for _ in range(4):
-                    group.create_task(ask())
-                    group.create_task(embed_texts())
-                for device, before, now in (
-                    ("gpu:0", "cpu:0", "gpu:0"),
-                    ("cpu", "gpu:0", "cpu:0"),
-                    ("gpu:0", "cpu:0", "gpu:0"),
-                    ("auto", "gpu:0", "cpu:0"),
-                ):
-                    told = await registry.switch(device)
-                    assert (told.success, told.previous_device) == (True, before)
-                    assert told.current_device == now
-                    assert told.message == f"Switched from {before} to {now}"
-                    reached = answered
-                    await until(lambda reached=reached: answered > reached + 8)  # type: ignore[misc]
-                done.set()
-            assert [engine.device.name for engine in workshop.made] == [
-                "cpu",
-                "gpu:0",
-                "cpu",
-                "gpu:0",
-                "cpu",
-            ]
-
-    run(work())
-
-
-def test_a_move_to_where_the_model_is_does_nothing() -> None:
-    async def work() -> None:
-        workshop = Workshop()
-        async with serving(workshop) as (_, registry):
-            told = await registry.switch("cpu")
-
-            assert (told.success, told.message) == (True, "Already on cpu:0")
-            assert len(workshop.made) == 1
-            with pytest.raises(InvalidRequest):
-                await registry.switch("gpu:7")
-            with pytest.raises(ModelNotFound):
-                await registry.switch("cpu", "nobody")
-
-    run(work())
-
-
-def test_where_two_engines_do_not_fit_the_old_one_ends_first_and_requests_wait() -> None:
-    async def work() -> None:
-        workshop = Workshop()
-        async with serving(workshop) as (service, registry):
-            await registry.switch("gpu:0")
-            running = asyncio.create_task(chat(service, max_tokens=16))
-            await until(lambda: registry.running == 1)
-            gate = workshop.gates[MODEL] = asyncio.Event()
-            new = spec(MODEL, device="gpu:0", load="pinned", engine_args={"words": 3})
-            job = await registry.load(new)
-            await until(lambda: len(workshop.made) == 3)
-
-            assert (await running)["usage"]["completion_tokens"] == 16
-            assert workshop.open == workshop.made[2:]
-            waiting = asyncio.create_task(chat(service))
-            assert registry.state == "moving" or registry.state == "ready"
-            gate.set()
-            await job.result()
-            assert (await waiting)["usage"]["completion_tokens"] == 3
-
-    run(work())
-
-
-def test_where_the_new_engine_fails_after_the_end_of_the_old_the_old_is_started_again() -> None:
-    async def work() -> None:
-        workshop = Workshop()
-        async with serving(workshop) as (service, registry):
-            await registry.switch("gpu:0")
-            broken = spec(MODEL, device="gpu:0", engine_args={"start_error": "no memory"})
-            with pytest.raises(ModelLoadFailed, match="no memory"):
-                await load(registry, broken)
-            await until(lambda: status(registry) == "ready")
-
-            assert (await chat(service))["model"] == MODEL
-            assert registry.status().device == "gpu:0"
 
     run(work())
 

@@ -29,7 +29,6 @@ class Frame(Struct, gc=False):
     error: dict[str, Any] | None = None
     status: int = 500
     retry_after_ms: int | None = None
-    limits: LimitsLeft | None = None
     usage: msgspec.Raw = msgspec.Raw()
     limits: LimitsLeft | None = None
     cancelled: bool = False

@@ -32,7 +32,7 @@ from inferneo_server.embedding import (
     render_all,
 )
 from inferneo_server.engines.base import Engine, PoolingOptions, Prompt, Vector
-from inferneo_server.registry import Lease
+from inferneo_server.lease import Lease
 from inferneo_server.service import Service
 
 # Charges prompts of these lengths, and settles behind its block.

@@ -18,7 +18,8 @@ from inferneo_server.admission import Demand, Queues
 from inferneo_server.checks import check_chat, check_room
 from inferneo_server.engines.base import Task
 from inferneo_server.generation import Generation, Terms
-from inferneo_server.registry import Lease, Registry
+from inferneo_server.lease import Lease
+from inferneo_server.registry import Registry
 from inferneo_server.rendering import Wording, render_chat, render_completion
 from inferneo_server.spending import Spending
 from inferneo_server.streams import Reader, Streams

@@ -19,7 +19,8 @@ from inferneo_core.models import (
 )
 from inferneo_core.sse import DONE, encode_data
 from inferneo_server.load_requests import spec_of
-from inferneo_server.registry import Job, Registry
+from inferneo_server.loading import Job
+from inferneo_server.registry import Registry
 from inferneo_server.transports.answers import SSE_HEADERS, ClientDisconnected, while_connected
 from inferneo_server.transports.errors import error_responses, to_api_error
 from inferneo_server.transports.requests import ApiRequest
