@@ -20,6 +20,7 @@ from inferneo_core.errors import (
     EventsDropped,
     InvalidRequest,
     MethodNotAllowed,
+    ModelLoadFailed,
     ModelNotFound,
     NotFound,
     Overloaded,
@@ -40,6 +41,7 @@ TREE: list[tuple[ApiError, type[Exception], int, int, str, str]] = [
     (RequestError("a"), ApiError, 400, 1008, INVALID, INVALID),
     (InvalidRequest("a"), RequestError, 400, 1008, INVALID, INVALID),
     (ContextLengthExceeded("a"), RequestError, 400, 1008, INVALID, "context_length_exceeded"),
+    (ModelLoadFailed("a"), RequestError, 400, 1008, INVALID, "model_load_failed"),
     (
         AuthenticationFailed("a"),
         RequestError,

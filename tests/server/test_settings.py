@@ -1,5 +1,6 @@
 """Proves which source of a setting wins, and that what is wrong is refused by its name."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,20 @@ def test_a_flag_beats_the_environment_and_that_beats_the_file(
     assert (settings.port, settings.host, settings.model) == (3, "environment", "file")
 
 
+MODEL_SETTINGS: dict[str, Any] = {
+    "model": "a/b",
+    "engine": "simulated",
+    "engine_args": {"c-d": 1},
+    "aliases": ["e"],
+    "device": "cpu",
+    "tool_parser": "none",
+    "reasoning_parser": "none",
+    "load": "pinned",
+    "idle_seconds": 1.5,
+    "memory_bytes": 7,
+}
+
+
 def test_every_setting_can_be_given_by_each_source(
     config: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +118,12 @@ def test_every_setting_can_be_given_by_each_source(
         "state_dir": ("/a/b", Path("/a/b")),
         "log_level": ("error", "error"),
         "access_log": ("false", False),
+        "aliases": ('["x", "y"]', ["x", "y"]),
+        "device": ("cpu", "cpu"),
+        "models": (json.dumps({"Emb-1": MODEL_SETTINGS}), {"Emb-1": MODEL_SETTINGS}),
+        "memory_budget_bytes": ("5", 5),
+        "load_wait_seconds": ("1.5", 1.5),
+        "load_seconds": ("2.5", 2.5),
     }
     expected: dict[str, Any] = {name: value for name, (_, value) in given.items()}
     file = config("\n".join(f"{name}: {text}" for name, (text, _) in given.items()))
@@ -332,6 +353,35 @@ def test_all_keys_count_and_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> No
     assert "sk-secret" not in f"{settings!r}{settings}{settings.model_dump()}"
     monkeypatch.delenv("INFERNEO_API_KEYS")
     assert load_settings().keys == []
+
+
+def test_a_model_beside_the_default_one_has_its_own_settings_and_the_defaults_engine() -> None:
+    settings = load_settings(engine="simulated", models={"x": {"aliases": ["y"]}}, aliases=["z"])
+
+    default, other = settings.model_specs
+    assert (default.name, default.load, default.aliases) == (EMBEDDED_MODEL, "pinned", ("z",))
+    assert (other.name, other.model, other.engine) == ("x", "x", "simulated")
+    assert (other.load, other.device, other.aliases) == ("on_first_use", "auto", ("y",))
+
+
+def test_an_unknown_setting_of_a_model_is_refused_with_a_suggestion() -> None:
+    assert refusal(models={"x": {"engin_args": {}}}) == (
+        "models.x.engin_args: there is no such setting; did you mean engine_args?"
+    )
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        {EMBEDDED_MODEL: {}},
+        {"x": {"aliases": [EMBEDDED_MODEL]}},
+        {"x": {"aliases": ["x"]}},
+        {"x": {"aliases": ["y"]}, "y": {}},
+        {"": {}},
+    ],
+)
+def test_two_models_of_one_name_are_refused(models: dict[str, Any]) -> None:
+    assert refusal(models=models).startswith("models: ")
 
 
 def test_settings_do_not_change_once_they_are_read() -> None:

@@ -4,7 +4,6 @@ Sources: https://platform.openai.com/docs/api-reference/models, and vLLM's furth
 changes models is ours, but for the device switch, which is RM Abstract Layer's.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -41,7 +40,7 @@ class Model(Struct, frozen=True, kw_only=True):
     max_model_len: int | UnsetType = UNSET
     permission: list[Any] = field(default_factory=list)
     status: ModelState = "ready"
-    aliases: Sequence[str] = ()
+    aliases: list[str] = field(default_factory=list)
 
 
 class ModelList(Struct, frozen=True, kw_only=True):
@@ -118,7 +117,7 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     device: str
     engine: str
     root: str
-    aliases: Sequence[str] = ()
+    aliases: list[str] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
     max_model_len: int | None = None
     loaded_at: int | None = None

@@ -100,7 +100,7 @@ def told(model: ServedModel) -> Model:
         created=model.created or 0,
         max_model_len=model.last.max_model_len if model.last else UNSET,
         status=model.state,
-        aliases=model.spec.aliases,
+        aliases=list(model.spec.aliases),
     )
 
 
@@ -113,7 +113,7 @@ def status_of(model: ServedModel) -> ModelStatus:
         device=address(lease.device) if lease else spec.device,
         engine=spec.engine,
         root=spec.root,
-        aliases=spec.aliases,
+        aliases=list(spec.aliases),
         tasks=sorted(lease.tasks) if lease else [],
         max_model_len=lease.max_model_len if lease else None,
         loaded_at=lease.loaded_at if lease else None,

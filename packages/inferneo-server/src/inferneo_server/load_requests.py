@@ -41,7 +41,7 @@ def spec_of(request: LoadRequest, known: ModelSpec | None, *, engine: EngineName
         changes["aliases"] = tuple(changes["aliases"])
     spec = replace(spec, **changes)
     for name in (spec.name, *spec.aliases):
-        if name != name.strip("/") or not name.isprintable():
+        if not name or name != name.strip("/") or not name.isprintable():
             raise InvalidRequest(
                 f"A model cannot be called {name!r}; give it a name with 'name'", param="name"
             )

@@ -22,14 +22,11 @@ from inferneo_server.hardware.device import Device
 from inferneo_server.lease import Lease
 from inferneo_server.loading import Job, Loading
 from inferneo_server.model_spec import EngineName, ModelSpec
+from inferneo_server.refusals import refuse_waiting
 from inferneo_server.remembered import RememberedModels
 from inferneo_server.served_model import MakeEngine, ServedModel
 
-__all__ = ["FindDevice", "Job", "Lease", "Registry"]
-
 SWEEP_SECONDS = 0.5
-# After a failed load, requests are told of it so long before another is tried for them.
-FAILURE_SECONDS = 10.0
 
 FindDevice = Callable[[str, str], Device]
 
@@ -198,8 +195,9 @@ class Registry:
                 while model.lease is None:
                     if model not in self._catalogue:
                         raise ModelNotFound(name, self.names)
-                    self._refuse(model)
-                    if self._loading.of(model) is None and model.state != "draining":
+                    job = self._loading.of(model)
+                    refuse_waiting(model, job, starting=model in self._starting)
+                    if job is None and model.state != "draining":
                         await self._load_for_request(model)
                     if model.lease is None:
                         await model.changed.wait()
@@ -208,32 +206,6 @@ class Registry:
                 f"The model '{name}' is still {model.state} after {self._wait_seconds:g} s"
             ) from None
         return model.lease
-
-    def _refuse(self, model: ServedModel) -> None:
-        """Refuse a request that it would not help to wait.
-
-        Raises:
-            EngineUnavailable: always but where the model is, or can be, loaded meanwhile.
-        """
-        name, state = model.spec.name, model.state
-        if self._stopped or model in self._starting or state == "restarting":
-            state = "stopped" if self._stopped else state
-            raise EngineUnavailable(f"Engine not initialized: the model is {state}")
-        job = self._loading.of(model)
-        if job is None and model.failed_at is not None:
-            left = model.failed_at + FAILURE_SECONDS - time.monotonic()
-            if left > 0:
-                raise EngineUnavailable(
-                    f"The model '{name}' cannot be loaded: {model.error}",
-                    code="model_load_failed",
-                    retry_after=left,
-                )
-        coming = job is not None and job.kind in ("load", "wake")
-        if not coming and model.spec.load != "on_first_use":
-            raise EngineUnavailable(
-                f"The model '{name}' is not loaded ({state}): POST /v1/models/load loads it",
-                code="model_not_loaded",
-            )
 
     async def _load_for_request(self, model: ServedModel) -> None:
         if model.state == "sleeping":

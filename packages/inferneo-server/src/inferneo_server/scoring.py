@@ -29,7 +29,7 @@ from inferneo_server.embedding import (
     render_all,
 )
 from inferneo_server.engines.base import Engine, PoolingOptions, Prompt, Vector
-from inferneo_server.registry import Lease
+from inferneo_server.lease import Lease
 from inferneo_server.service import Service
 
 # The names under which a request may give its texts.

@@ -17,7 +17,8 @@ from inferneo_server.engines.base import Engine, Prompt, Task
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.generation import Generation, Terms
-from inferneo_server.registry import Lease, Registry
+from inferneo_server.lease import Lease
+from inferneo_server.registry import Registry
 from inferneo_server.streams import Reader, Streams
 
 

@@ -19,7 +19,8 @@ from inferneo_core.models import (
 )
 from inferneo_core.sse import DONE, encode_data
 from inferneo_server.load_requests import spec_of
-from inferneo_server.registry import Job, Registry
+from inferneo_server.loading import Job
+from inferneo_server.registry import Registry
 from inferneo_server.transports.answers import SSE_HEADERS, ClientDisconnected, while_connected
 from inferneo_server.transports.errors import error_responses, to_api_error
 from inferneo_server.transports.requests import ApiRequest
@@ -68,19 +69,19 @@ async def load_model(request: ApiRequest, data: LoadRequest) -> ASGIApp:
 
 
 @post(
-    "/v1/models/{address:path}",
+    "/v1/models/{model_id:path}",
     status_code=200,
     opt=_ADMIN,
     responses={200: ResponseSpec(ModelStatus, generate_examples=False), **_ERRORS},
 )
-async def change_model(request: ApiRequest, address: str) -> ASGIApp:
+async def change_model(request: ApiRequest, model_id: str) -> ASGIApp:
     """Change a model by `{id}/unload`, `{id}/sleep` or `{id}/wake`; the body may be left out.
 
     `unload` waits for the running requests, or ends them with `force`. `sleep` gives the memory of
     the device back (level 1 keeps the weights, level 2 does not) until `wake`.
     """
     # The id may hold slashes, so that no pattern of a route can tell where it ends.
-    name, _, action = address.removeprefix("/").rpartition("/")
+    name, _, action = model_id.removeprefix("/").rpartition("/")
     registry = request.service.registry
     if name and action == "unload":
         asked = await request.decode_optional(UnloadRequest)
