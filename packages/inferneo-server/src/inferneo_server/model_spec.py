@@ -80,6 +80,11 @@ def source_of(model: str) -> str:
     return str(path) if path.is_dir() else model
 
 
+def is_missing(model: str) -> bool:
+    """Whether a model is clearly meant as a path, by how it begins, and there is nothing."""
+    return model.startswith(("/", "./", "../", "~")) and not Path(model).expanduser().exists()
+
+
 def name_of(model: str) -> str:
     """A model's name in requests, where it is given none: its id, or its folder's name."""
     path = Path(model).expanduser()

@@ -32,6 +32,10 @@ UNSENT_BYTES = 64 * 1024
 logger = logging.getLogger(__name__)
 
 
+class ListenError(Exception):
+    """The port cannot be opened; the message is for the operator."""
+
+
 class DrainingServer(uvicorn.Server):
     """A server that on the first signal refuses new requests, finishes those that run, then ends.
 
@@ -48,8 +52,19 @@ class DrainingServer(uvicorn.Server):
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the port, and tell who waits for it."""
-        await super().startup(sockets)
+        """Open the port, and tell who waits for it.
+
+        Raises:
+            ListenError: it cannot be opened.
+        """
+        with _without_errors(logging.getLogger("uvicorn.error")):
+            try:
+                await super().startup(sockets)
+            except SystemExit as end:
+                # uvicorn would end the process here, with the reason in its log.
+                raise ListenError(
+                    f"cannot listen on {self.config.host}:{self.config.port}: {end.__context__}"
+                ) from None
         for server in self.servers:
             for listener in server.sockets:
                 _bound_stalled(listener, self._stall_seconds)
@@ -90,6 +105,7 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         EngineStartError: the model could not be loaded.
+        ListenError: the port cannot be opened.
     """
     settings = _with_key(settings)
     service = make_service(settings)
@@ -128,6 +144,20 @@ async def serve(settings: Settings) -> None:
         await asyncio.gather(models, progress, return_exceptions=True)
     if failure is not None:
         raise failure
+
+
+@contextlib.contextmanager
+def _without_errors(log: logging.Logger) -> Iterator[None]:
+    """Leave errors to who raises them."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR
+
+    log.addFilter(passes)
+    try:
+        yield
+    finally:
+        log.removeFilter(passes)
 
 
 def _bound_stalled(listener: Any, seconds: float) -> None:

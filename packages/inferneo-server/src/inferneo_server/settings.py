@@ -7,7 +7,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -34,6 +34,8 @@ from inferneo_server.model_spec import (
 __all__ = ["EMBEDDED_MODEL", "Settings", "SettingsError", "load_settings", "visible_gpus"]
 
 ENV_PREFIX = "INFERNEO_"
+# The client's.
+_OTHERS = frozenset({"INFERNEO_BASE_URL"})
 
 
 class ModelSettings(BaseModel):
@@ -187,7 +189,7 @@ class Settings(BaseSettings):
         """Flags, then the environment, then the file, which comes with the flags as `config`."""
         assert isinstance(init_settings, InitSettingsSource)
         config = init_settings.init_kwargs.pop("config", None)
-        file = InitSettingsSource(settings_cls, _read_file(Path(config)) if config else {})
+        file = InitSettingsSource(settings_cls, read_file(Path(config)) if config else {})
         return init_settings, _Environment(settings_cls), file
 
     @property
@@ -284,12 +286,44 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
     Raises:
         SettingsError: a value does not fit, a name is unknown, or the file cannot be read.
     """
+    if typos := [unknown for unknown in unknown_variables() if unknown.meant]:
+        raise SettingsError("\n".join(map(str, typos)))
     try:
         return Settings(config=config, **flags)  # type: ignore[call-arg]
     except SourceError as error:
         raise SettingsError(f"environment: {error}") from None
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+class UnknownVariable(NamedTuple):
+    """A variable that looks like a setting and is none, and the one that it resembles."""
+
+    name: str
+    meant: str | None
+
+    def __str__(self) -> str:
+        guess = f"; did you mean {self.meant}?" if self.meant else ""
+        return f"{self.name}: there is no such setting{guess}"
+
+
+def unknown_variables() -> list[UnknownVariable]:
+    """The variables that no setting reads. Others may have set those that resemble none: where a
+    service is called Inferneo, Kubernetes does.
+    """
+    found = []
+    for name in sorted(variables()):
+        setting = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
+        if setting not in Settings.model_fields and name not in _OTHERS:
+            near = difflib.get_close_matches(setting, Settings.model_fields, n=1, cutoff=0.7)
+            found.append(UnknownVariable(name, f"{ENV_PREFIX}{near[0].upper()}" if near else None))
+    return found
+
+
+def variables() -> dict[str, str]:
+    """All variables that are called as settings are, by their names in capitals."""
+    given = {name.upper(): value for name, value in os.environ.items()}
+    return {name: value for name, value in given.items() if name.startswith(ENV_PREFIX)}
 
 
 def _explain(problem: Any) -> str:
@@ -303,8 +337,12 @@ def _explain(problem: Any) -> str:
     return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _read_file(path: Path) -> dict[str, Any]:
-    """Read a YAML file; what stands under `server:` counts as if it stood at the top."""
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a YAML file; what stands under `server:` counts as if it stood at the top.
+
+    Raises:
+        SettingsError: it cannot be read, or holds something else.
+    """
     try:
         values = yaml.safe_load(path.read_text()) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -5,6 +5,7 @@ gives the exit status. It is imported only when it is asked for.
 """
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from inferneo_server.engines.lifeline import die_with_parent
 die_with_parent()
 
 DEFAULT = "serve"
+WRONG_USAGE = 2  # argparse's own
 INTERRUPTED = 130  # 128 and the signal's number, as shells say it
 
 _EPILOG = f"""\
@@ -35,6 +37,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("serve models (the default)", "serve"),
+    "models": Command("list, load and unload the models of a server", "models"),
+    "devices": Command("list what this machine can run models on", "devices"),
+    "config": Command("explain the settings, and check them", "config"),
 }
 
 
@@ -46,8 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program; ends by `SystemExit`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        if given and not given[0].startswith("-"):
+            sys.exit(_refuse(given[0]))
         given = [DEFAULT, *given]
     sys.exit(_run(given))
+
+
+def _refuse(name: str) -> int:
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    told = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+    print(f"inferneo-server: there is no command {name}; {told}", file=sys.stderr)
+    return WRONG_USAGE
 
 
 def _run(given: list[str]) -> int:
@@ -75,9 +89,22 @@ def _module(name: str) -> Any:
     return command and import_module(f"inferneo_server.cli.{command.module}")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses a flag that it does not know with the one that was meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        values, rest = super().parse_known_args(args, namespace)
+        if rest:
+            given = rest[0].partition("=")[0]
+            near = difflib.get_close_matches(given, self._option_string_actions, n=1)
+            guess = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"{given} is not known{guess}")
+        return values, rest
+
+
 def _parser(asked: str, module: Any) -> argparse.ArgumentParser:
     """The parser of the program, of which only the command that is asked for is complete."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="inferneo-server",
         allow_abbrev=False,
         description="An OpenAI-compatible inference server over vLLM.",

@@ -20,5 +20,7 @@ def print_json(value: object) -> None:
 
 
 def size(count: float) -> str:
-    """A number of bytes in GiB; nothing where it is not known."""
-    return f"{count / 2**30:.1f} GiB" if count else ""
+    """A number of bytes, for people; nothing where it is not known."""
+    if not count:
+        return ""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,4 +1,4 @@
-"""Receives nothing but flags; hands on what this machine could run models on, as a table or JSON."""
+"""Receives its flags; hands on what this machine could run models on, as a table or JSON."""
 
 import argparse
 

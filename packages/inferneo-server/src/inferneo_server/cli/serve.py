@@ -7,6 +7,7 @@ import sys
 
 from inferneo_server.cli import Failure
 from inferneo_server.cli.flags import add_settings, settings_of
+from inferneo_server.settings import unknown_variables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +19,14 @@ def run(values: argparse.Namespace) -> int:
     """Serve until a signal ends it.
 
     Raises:
-        Failure: a setting is wrong, or the model cannot be served.
+        Failure: a setting is wrong, the port is taken, or the model cannot be served.
     """
     settings = settings_of(values)
     # Imported late: they take a second, and an error in the settings should come at once.
     import uvloop
 
     from inferneo_server.engines.base import EngineStartError
-    from inferneo_server.server import serve
+    from inferneo_server.server import ListenError, serve
 
     # Of what others log, warnings; the level is for our own lines.
     logging.basicConfig(
@@ -33,9 +34,13 @@ def run(values: argparse.Namespace) -> int:
     )
     for name in ("inferneo_server", "uvicorn"):
         logging.getLogger(name).setLevel(settings.log_level.upper())
+    for unknown in unknown_variables():
+        logging.getLogger("inferneo_server").warning("%s", unknown)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
     except EngineStartError as error:
         raise Failure(f"{settings.model} cannot be served: {error}") from None
+    except ListenError as error:
+        raise Failure(str(error)) from None
     return 0

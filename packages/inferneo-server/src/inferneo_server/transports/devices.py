@@ -19,9 +19,10 @@ GIB = 2**30
 async def device_status(request: ApiRequest) -> DeviceStatus:
     """List the devices of this machine and the engines that could run models on them."""
     found = await devices_now()
+    current = request.service.registry.status()
     return DeviceStatus(
-        current_device="cpu:0",
-        current_backend=request.settings.engine,
+        current_device=current.device,
+        current_backend=current.engine,
         available_devices=[describe_device(device) for device in found],
         available_backends=describe_backends(found),
     )
