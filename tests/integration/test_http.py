@@ -26,7 +26,7 @@ FIXED_ROUTES = [
     "/docs/openapi.yml",
     "/v1/models/a/model/with/slashes",
 ]
-PUBLIC_ROUTES = ["/", "/health", "/ready"]
+PUBLIC_ROUTES = ["/", "/health", "/api/v1/health", "/ready"]
 PAGES = ["/docs", "/openapi.json"]
 
 
@@ -72,6 +72,9 @@ def test_health_tells_of_the_process_and_of_its_model(server: RunningServer) -> 
     answer = httpx.get(f"{server.url}/health")
     body = answer.json()
     told = datetime.fromisoformat(body.pop("timestamp"))
+    assert re.fullmatch(r"[\d.]+GB/[\d.]+GB", body.pop("memory_usage"))
+    assert body.pop("active_connections") > 0
+    assert isinstance(body.pop("gpus"), int) and isinstance(body.pop("nvidia_5090"), bool)
     assert answer.status_code == 200
     assert told.utcoffset() == timedelta(0)
     assert body == {
@@ -349,7 +352,9 @@ def test_every_route_but_the_public_ones_wants_the_key(
             page = path.startswith(tuple(PAGES))
             scheme = "Basic" if page else "Bearer"
             assert answer.headers["www-authenticate"].split()[0] == scheme
-            if path.startswith("/v1/messages"):
+            if path.startswith("/api/v1"):
+                assert answer.json()["error"]["code"] == "AUTHENTICATION_FAILED"
+            elif path.startswith("/v1/messages"):
                 assert answer.json()["error"]["type"] == "authentication_error"
             else:
                 assert code(answer) == "invalid_api_key", path

@@ -1,6 +1,7 @@
 """LangChain with today's `langchain-openai`, as the custom interface's page shows it."""
 
 import asyncio
+from typing import Any
 
 from langchain_core.messages import AIMessageChunk
 from langchain_openai import ChatOpenAI, OpenAI
@@ -55,8 +56,12 @@ def test_a_model_goes_on_with_a_text(vllm_server: RunningServer) -> None:
 
 
 def test_the_names_of_the_page_s_arguments_still_work(vllm_server: RunningServer) -> None:
-    base = f"{vllm_server.url}/v1"
-    chat = ChatOpenAI(openai_api_base=base, model_name=MODEL, openai_api_key=KEY)
-    assert chat.invoke(QUESTION).content
-    text = OpenAI(openai_api_base=base, model_name=MODEL, openai_api_key=KEY)
+    # Names that the classes take, and do not declare.
+    named: dict[str, Any] = {
+        "openai_api_base": f"{vllm_server.url}/v1",
+        "model_name": MODEL,
+        "openai_api_key": KEY,
+    }
+    assert ChatOpenAI(**named).invoke(QUESTION).content
+    text = OpenAI(**named)
     assert isinstance(text.invoke("Inferneo is"), str)

@@ -110,6 +110,7 @@ def test_every_setting_can_be_given_by_each_source(
         "responses_seconds": ("0.5", 0.5),
         "responses_count": ("0", 0),
         "responses_bytes": ("0", 0),
+        "batch_requests": ("1", 1),
         "websocket_requests": ("1", 1),
         "websocket_idle_seconds": ("0.5", 0.5),
         "websocket_auth_seconds": ("0.5", 0.5),
