@@ -12,7 +12,7 @@ import pytest
 from inferneo_server import Settings
 from inferneo_server.setting_groups import OTHER, group_of, grouped
 from inferneo_server.settings import ENV_PREFIX
-from tests.servers import RunningServer
+from tests.servers import RunningServer, running_server
 
 END_SECONDS = 60.0
 
@@ -189,6 +189,19 @@ def test_the_models_of_a_server_are_listed(simulated_server: RunningServer) -> N
     assert "inferneo-tiny" in shown
     listed = json.loads(told("models", "list", "--json", "--url", f"{simulated_server.url}/v1"))
     assert [model["id"] for model in listed] == ["inferneo-tiny"]
+
+
+def test_a_server_loads_and_unloads_a_model_when_it_is_told_to() -> None:
+    with running_server("--engine", "simulated") as server:
+        url = ("--url", server.url)
+        loaded = told("models", "load", "inferneo-tiny", "--name", "other", *url)
+        assert loaded == "other: ready on cpu:0 (simulated)\n"
+        assert "other" in told("models", "list", *url)
+        assert told("models", "unload", "other", *url) == "other: unloaded\n"
+        assert "other" not in told("models", "list", *url)
+        refused = complaint("models", "load", "a/b", "--device", "tpu:7", *url)
+
+    assert "There is no device 'tpu:7' here. There are: " in refused
 
 
 def test_what_the_server_refuses_is_told_in_its_words(simulated_server: RunningServer) -> None:

@@ -12,7 +12,7 @@ from inferneo_server.answers.chat import ChatDetails, ChatForm, DetailedChatForm
 from inferneo_server.answers.text import DetailedTextForm, TextDetails, TextForm
 from inferneo_server.checks import check_chat, check_room, check_text, split_prompt
 from inferneo_server.engines.base import Engine, Prompt
-from inferneo_server.registry import Lease
+from inferneo_server.lease import Lease
 from inferneo_server.submission import Submission
 
 
