@@ -19,6 +19,10 @@ PROMPT_TOKENS = Counter("inferneo_prompt_tokens", "Tokens read", ["model"])
 COMPLETION_TOKENS = Counter("inferneo_completion_tokens", "Tokens written", ["model"])
 REFUSED = Counter("inferneo_requests_refused", "Requests refused by a limit", ["reason"])
 CHOICES_RUNNING = Gauge("inferneo_choices_running", "Choices that the engine works on or queues")
+QUEUE_SECONDS = Histogram(
+    "inferneo_queue_seconds", "Time that requests waited for a place", buckets=_SECONDS
+)
+QUEUED = Gauge("inferneo_requests_waiting", "Requests that wait for a place in front of an engine")
 TASKS = Gauge("inferneo_tasks", "asyncio tasks alive")
 
 

@@ -1,6 +1,7 @@
-"""Receives a Reader; hands on its generation over HTTP, in one piece or as server-sent events."""
+"""Receives what begins a generation; hands that on over HTTP, whole or as server-sent events."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from inferneo_server.transports.errors import to_api_error
 from inferneo_server.transports.limits import header_pairs
 
 T = TypeVar("T")
+Begin = Callable[[], Coroutine[Any, Any, Reader]]
 
 _JSON_HEADERS = [(b"content-type", b"application/json")]
 _SSE_HEADERS = [
@@ -37,33 +39,39 @@ class JsonAnswer:
     """An ASGI application that answers with a generation in one piece.
 
     Args:
-        reader: read to its end, or left when the client hangs up.
+        begin: gives its reader, which may have to wait for its turn; that is read to its end, or
+            left when the client hangs up.
         ignored: names of unknown fields of the request.
     """
 
-    def __init__(self, reader: Reader, *, ignored: str = "") -> None:
-        self._reader = reader
+    def __init__(self, begin: Begin, *, ignored: str = "") -> None:
+        self._begin = begin
         self._ignored = ignored
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reader = self._reader
         try:
-            body = await while_connected(reader.answer(), receive)
+            reader, body = await while_connected(self._read(), receive)
         except ClientDisconnected:
             return
-        finally:
-            await reader.aclose()
         length = (b"content-length", str(len(body)).encode())
         headers = [*_JSON_HEADERS, length, *_stream_headers(reader, self._ignored)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _read(self) -> tuple[Reader, bytes]:
+        reader = await self._begin()
+        try:
+            return reader, await reader.answer()
+        finally:
+            await reader.aclose()
 
 
 class EventStream:
     """An ASGI application that answers with a generation's events as they come.
 
     Args:
-        reader: read to its end, or left when the client hangs up.
+        begin: gives its reader, which may have to wait for its turn; that is read to its end, or
+            left when the client hangs up.
         keep_alive_seconds: silence after which a comment is sent.
         retry_ms: when a browser's EventSource is to come back after a cut; None says nothing.
         ignored: names of unknown fields of the request.
@@ -71,45 +79,49 @@ class EventStream:
 
     def __init__(
         self,
-        reader: Reader,
+        begin: Begin,
         keep_alive_seconds: float,
         *,
         retry_ms: int | None = None,
         ignored: str = "",
     ) -> None:
-        self._reader = reader
+        self._begin = begin
         self._keep_alive_seconds = keep_alive_seconds
         self._retry_ms = retry_ms
         self._ignored = ignored
         self._silent = True
-        self._writing = False
+        # Until the head has been sent, too.
+        self._writing = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*_SSE_HEADERS, *_stream_headers(self._reader, self._ignored)]
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            # The wrappers of `send` look at an answer's head alone; each token would pass them all.
-            send = scope["state"].get(RAW_SEND, send)
+        # The wrappers of `send` look at an answer's head alone; each token would pass them all.
+        raw_send: Send = scope["state"].get(RAW_SEND, send)
 
-            async def keep_alive() -> None:
-                # A write that waits for a slow reader is no silence, and may be the last.
-                if self._silent and not self._writing:
-                    await _send_body(send, KEEP_ALIVE)
-                self._silent = True
+        async def keep_alive() -> None:
+            # A write that waits for a slow reader is no silence, and may be the last.
+            if self._silent and not self._writing:
+                await _send_body(raw_send, KEEP_ALIVE)
+            self._silent = True
 
+        with contextlib.suppress(ClientDisconnected):
             await while_connected(
-                self._send_events(send),
+                self._serve(send, raw_send),
                 receive,
                 tick=keep_alive,
                 tick_seconds=self._keep_alive_seconds,
             )
-        except ClientDisconnected:
-            return
-        finally:
-            await self._reader.aclose()
 
-    async def _send_events(self, send: Send) -> None:
-        reader = self._reader
+    async def _serve(self, send: Send, raw_send: Send) -> None:
+        reader = await self._begin()
+        try:
+            headers = [*_SSE_HEADERS, *_stream_headers(reader, self._ignored)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            self._writing = False
+            await self._send_events(reader, raw_send)
+        finally:
+            await reader.aclose()
+
+    async def _send_events(self, reader: Reader, send: Send) -> None:
         form = reader.generation.form
         numbered = reader.generation.terms.resume_for > 0
         encode_one = encode_named if form.named else encode_data
@@ -119,7 +131,8 @@ class EventStream:
                 await _send_body(send, b"retry: %d\n\n" % self._retry_ms)
             while events := await reader.read():
                 self._silent, self._writing = False, True
-                body = b"".join(self._frames(events) if numbered else map(encode_one, events))
+                frames = _frames(reader, events) if numbered else map(encode_one, events)
+                body = b"".join(frames)
                 await send({"type": "http.response.body", "body": body, "more_body": True})
                 self._writing = False
             error = reader.generation.error
@@ -128,18 +141,20 @@ class EventStream:
         # The status has been sent: an error is the stream's last event.
         last = form.end(None if error is None else to_api_error(error))
         if last:
-            last = self._frame(last, reader.position) if numbered else encode_one(last)
+            last = _frame(reader, last, reader.position) if numbered else encode_one(last)
         self._writing = True
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
-    def _frames(self, events: list[bytes]) -> Iterator[bytes]:
-        first = self._reader.position - len(events)
-        return (self._frame(event, first + at) for at, event in enumerate(events))
 
-    def _frame(self, payload: bytes, number: int) -> bytes:
-        generation = self._reader.generation
-        frame = encode_numbered(generation.id.encode(), number, payload)
-        return encode_name(payload) + frame if generation.form.named else frame
+def _frames(reader: Reader, events: list[bytes]) -> Iterator[bytes]:
+    first = reader.position - len(events)
+    return (_frame(reader, event, first + at) for at, event in enumerate(events))
+
+
+def _frame(reader: Reader, payload: bytes, number: int) -> bytes:
+    generation = reader.generation
+    frame = encode_numbered(generation.id.encode(), number, payload)
+    return encode_name(payload) + frame if generation.form.named else frame
 
 
 def _stream_headers(reader: Reader, ignored: str) -> list[tuple[bytes, bytes]]:

@@ -1,5 +1,7 @@
 """Receives the requests of `/v1/messages`; hands them to the service and its answers back."""
 
+from functools import partial
+
 from litestar import Router, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ASGIApp
@@ -30,10 +32,10 @@ _COUNTED = error_responses(400, 401, 404, 413, 429, 503, body=MessagesError)
 async def create_message(request: ApiRequest, data: MessagesRequest) -> ASGIApp:
     """Answer a conversation in Anthropic's form, whole or as server-sent events."""
     wording = Wording(asked=data, form=MessagesForm)
-    reader = await request.service.begin(chat_request(data), request.terms, wording)
+    begin = partial(request.service.begin, chat_request(data), request.terms, wording)
     if data.stream:
-        return EventStream(reader, request.settings.keep_alive_seconds, ignored=request.ignored)
-    return JsonAnswer(reader, ignored=request.ignored)
+        return EventStream(begin, request.settings.keep_alive_seconds, ignored=request.ignored)
+    return JsonAnswer(begin, ignored=request.ignored)
 
 
 @post("/messages/count_tokens", status_code=200, responses=_COUNTED)

@@ -1,5 +1,7 @@
 """Receives the requests of OpenAI's routes; hands them to the service and its answers back."""
 
+from functools import partial
+
 from litestar import Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ASGIApp
@@ -32,7 +34,7 @@ async def get_model(request: ApiRequest, model_id: str) -> Model:
 )
 async def create_chat_completion(request: ApiRequest, data: ChatCompletionRequest) -> ASGIApp:
     """Answer a conversation, whole or as server-sent events of `chat.completion.chunk`."""
-    return await _answer(request, data)
+    return _answer(request, data)
 
 
 @post(
@@ -41,14 +43,14 @@ async def create_chat_completion(request: ApiRequest, data: ChatCompletionReques
 )
 async def create_completion(request: ApiRequest, data: CompletionRequest) -> ASGIApp:
     """Continue a text, whole or as server-sent events."""
-    return await _answer(request, data)
+    return _answer(request, data)
 
 
-async def _answer(request: ApiRequest, data: ChatCompletionRequest | CompletionRequest) -> ASGIApp:
-    reader = await request.service.begin(data, request.terms)
+def _answer(request: ApiRequest, data: ChatCompletionRequest | CompletionRequest) -> ASGIApp:
+    begin = partial(request.service.begin, data, request.terms)
     if data.stream:
-        return EventStream(reader, request.settings.keep_alive_seconds, ignored=request.ignored)
-    return JsonAnswer(reader, ignored=request.ignored)
+        return EventStream(begin, request.settings.keep_alive_seconds, ignored=request.ignored)
+    return JsonAnswer(begin, ignored=request.ignored)
 
 
 router = Router(

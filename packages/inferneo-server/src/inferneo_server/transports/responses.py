@@ -1,5 +1,6 @@
 """Receives the requests of `/v1/responses`; hands them on and their answers back."""
 
+from functools import partial
 from typing import Annotated
 
 from litestar import Router, delete, get, post
@@ -13,6 +14,7 @@ from inferneo_core.errors import InvalidRequest
 from inferneo_core.responses import DeletedResponse, ItemList, Response, ResponseRequest
 from inferneo_server.identity import owner_of
 from inferneo_server.responses import MAX_LISTED, Responses
+from inferneo_server.streams import Reader
 from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
@@ -31,11 +33,12 @@ def _responses(request: ApiRequest) -> Responses:
 async def create_response(request: ApiRequest, data: ResponseRequest) -> ASGIApp:
     """Answer input items, whole, as server-sent events, or in the background."""
     responses = _responses(request)
-    reader = await responses.begin(data, request.terms)
+    begin = partial(responses.begin, data, request.terms)
     if data.stream:
-        return EventStream(reader, request.settings.keep_alive_seconds, ignored=request.ignored)
+        return EventStream(begin, request.settings.keep_alive_seconds, ignored=request.ignored)
     if not data.background:
-        return JsonAnswer(reader, ignored=request.ignored)
+        return JsonAnswer(begin, ignored=request.ignored)
+    reader = await begin()
     # From here on the generation is its own reader, for as long as responses are stored.
     response = responses.get(reader.generation.id, owner_of(request.scope))
     await reader.aclose()
@@ -61,8 +64,11 @@ async def get_response(
     responses, owner = _responses(request), owner_of(request.scope)
     if _choice(stream, "stream", ("true", "false"), "false") == "true":
         after = -1 if starting_after is None else _number(starting_after, "starting_after")
-        reader = responses.read(response_id, owner, after)
-        return EventStream(reader, request.settings.keep_alive_seconds)
+
+        async def read() -> Reader:
+            return responses.read(response_id, owner, after)
+
+        return EventStream(read, request.settings.keep_alive_seconds)
     body = encode(responses.get(response_id, owner))
     return ASGIResponse(body=body, media_type="application/json")
 

@@ -1,5 +1,6 @@
 """Receives a stream's id; hands on the rest of it, or all of it, or ends it."""
 
+from functools import partial
 from typing import Annotated
 
 from litestar import Router, delete, get
@@ -10,6 +11,7 @@ from msgspec import Struct
 
 from inferneo_core.errors import InvalidRequest
 from inferneo_server.identity import owner_of
+from inferneo_server.streams import Reader
 from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
@@ -40,15 +42,19 @@ async def read_stream(
 
     204 says that the given event was the last one: a browser's EventSource then comes back no more.
     """
-    service, owner = request.service, owner_of(request.scope)
+    streams, owner = request.service.streams, owner_of(request.scope)
+
+    async def resume(after: int) -> Reader:
+        return streams.resume(stream_id, owner, after)
+
     if "application/json" in request.headers.get("accept", ""):
-        return JsonAnswer(service.streams.resume(stream_id, owner, -1))
+        return JsonAnswer(partial(resume, -1))
     number = _number(stream_id, after, last_event_id)
-    generation = service.streams.find(stream_id, owner)
+    generation = streams.find(stream_id, owner)
     if generation.ended and number == generation.log.count:
         return ASGIResponse(status_code=204)
-    reader = service.streams.resume(stream_id, owner, number)
-    return EventStream(reader, request.settings.keep_alive_seconds, retry_ms=RETRY_MS)
+    keep_alive_seconds = request.settings.keep_alive_seconds
+    return EventStream(partial(resume, number), keep_alive_seconds, retry_ms=RETRY_MS)
 
 
 @delete("/{stream_id:str}", status_code=200, responses=_ERRORS)
