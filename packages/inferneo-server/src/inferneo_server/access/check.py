@@ -4,7 +4,6 @@ every route denies by default.
 
 import base64
 import binascii
-import re
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs
@@ -21,8 +20,6 @@ from inferneo_server.access.keys import Keys
 # What an operator's probes and a browser's first look need; all else asks for a key.
 PUBLIC_PATHS = frozenset({"/", "/health", "/api/v1/health", "/ready", "/playground"})
 PUBLIC_PREFIXES = ("/docs/assets/", "/playground/")
-# A browser that opens the pages of the documentation asks its user, and has one way to say it.
-_PAGES = re.compile(r"/docs(/.*)?|/openapi\.json")
 # A browser's EventSource and WebSocket send no header of the page's choice.
 QUERY_TOKEN_PREFIX = "/v1/streams/"
 # Anthropic's clients send the key in a header of its own.
@@ -84,7 +81,7 @@ class KeyCheck:
         keys, path = self._keys, scope["path"]
         if not keys.required:
             return ANYONE
-        if _PAGES.fullmatch(path):
+        if _is_page(path):
             return await self._reader(scope)
         if credential := bearer(scope):
             return await keys.identify(credential)
@@ -121,9 +118,14 @@ def is_public(path: str) -> bool:
     return (path.rstrip("/") or "/") in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
 
 
+def _is_page(path: str) -> bool:
+    # A browser that opens the documentation asks its user for a password, and sends nothing else.
+    return path.startswith("/docs/") or path in ("/docs", "/openapi.json")
+
+
 def needed_scope(scope: Scope) -> str:
     """The scope that the route of a request or socket asks for."""
-    if _PAGES.fullmatch(scope["path"]):
+    if _is_page(scope["path"]):
         return ANY_SCOPE
     handler = scope.get("route_handler")
     return str(handler.opt.get("scope", "inference")) if handler else "inference"

@@ -273,6 +273,8 @@ class KeyStore:
 
     def note_used(self, used: dict[str, float]) -> None:
         """Write down when keys were last used. It counts as no change of theirs."""
+        # A power cut may take it back: a server does not wait for the disk. Commands do.
+        self._db.execute("PRAGMA synchronous = NORMAL")
         with self._writing():
             self._db.executemany(
                 "UPDATE keys SET last_used_at = ? WHERE id = ?",
