@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from inferneo_server.environment import ENV_PREFIX
 from inferneo_server.setting_groups import grouped
-from inferneo_server.settings import ENV_PREFIX, Settings
+from inferneo_server.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"

@@ -13,7 +13,8 @@ import pytest
 
 from inferneo_server import Settings
 from inferneo_server.cli import flags
-from inferneo_server.settings import ENV_PREFIX, load_settings
+from inferneo_server.environment import ENV_PREFIX
+from inferneo_server.settings import load_settings
 
 END_SECONDS = 60.0  # a start, and an end, on a busy machine
 SIMULATED = ("--engine", "simulated", "--port", "0")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from inferneo_server import Settings
+from inferneo_server.environment import ENV_PREFIX
 from inferneo_server.setting_groups import OTHER, group_of, grouped
-from inferneo_server.settings import ENV_PREFIX
 from tests.servers import RunningServer, running_server
 
 END_SECONDS = 60.0

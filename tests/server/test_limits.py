@@ -6,10 +6,11 @@ import pytest
 
 from inferneo_core.errors import ApiError, QuotaExceeded, RateLimited
 from inferneo_server.access.identity import Limits
+from inferneo_server.environment import SettingsError
 from inferneo_server.limits.base import NEVER_MS, Charge, Level
 from inferneo_server.limits.presets import PRESETS, parse_limits
 from inferneo_server.limits.rules import left_of, refusal, rules_of
-from inferneo_server.settings import SettingsError, load_settings
+from inferneo_server.settings import load_settings
 
 NOW = 1_795_268_260_000
 

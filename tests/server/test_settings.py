@@ -10,13 +10,9 @@ import pytest
 
 from inferneo_server import Settings
 from inferneo_server.access.identity import Limits
+from inferneo_server.environment import ENV_PREFIX, SettingsError
 from inferneo_server.limits.presets import PRESETS
-from inferneo_server.settings import (
-    EMBEDDED_MODEL,
-    ENV_PREFIX,
-    SettingsError,
-    load_settings,
-)
+from inferneo_server.settings import EMBEDDED_MODEL, load_settings
 
 WriteFile = Callable[[str], str]
 
@@ -116,6 +112,9 @@ def test_every_setting_can_be_given_by_each_source(
         "websocket_auth_seconds": ("0.5", 0.5),
         "websocket_ping_seconds": ("0.5", 0.5),
         "websocket_compression": ("false", False),
+        "queue_requests": ("0", 0),
+        "queue_tokens": ("0", 0),
+        "queue_seconds": ("0.5", 0.5),
         "drain_seconds": ("0", 0.0),
         "default_limits": ("inferneo", PRESETS["inferneo"]),
         "anonymous_limits": ('{"requests_per_day": 3}', Limits(requests_per_day=3)),

@@ -143,7 +143,7 @@ def make_service(settings: Settings) -> Service:
 
 def make_keys(settings: Settings) -> Keys:
     """The keys that are let in: of the settings, of the file that commands write, of an issuer."""
-    state_dir = settings.state_dir.expanduser()
+    state_dir = settings.state_dir
     return Keys(
         [_static_key(each) for each in settings.keys],
         stored=StoredKeys(state_dir / FILE_NAME),

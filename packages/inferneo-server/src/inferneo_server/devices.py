@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Sequence
 
 from inferneo_core.errors import InvalidRequest, ServerError
 from inferneo_server.backends import device_types
+from inferneo_server.environment import visible_gpus
 from inferneo_server.hardware.device import Device, DeviceType
 from inferneo_server.hardware.nvidia import gpus, read_nvml
 from inferneo_server.hardware.processors import cpu
 from inferneo_server.hardware.rebellions import npus
-from inferneo_server.settings import visible_gpus
 
 __all__ = ["Device", "DeviceType", "Inventory", "choose", "devices", "devices_now", "find_device"]
 

@@ -26,7 +26,7 @@ class RememberedModels:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path.expanduser()
+        self._path = path
         self._writing = asyncio.Lock()
 
     async def read(self) -> list[ModelSpec]:

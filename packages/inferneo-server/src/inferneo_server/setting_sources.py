@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 from pydantic import BaseModel, SecretStr
 
-from inferneo_server.settings import ENV_PREFIX, Settings, read_file, variables
+from inferneo_server.environment import ENV_PREFIX, read_file, variables
+from inferneo_server.settings import Settings
 
 MASK = "****"
 

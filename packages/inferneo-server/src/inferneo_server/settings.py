@@ -1,16 +1,14 @@
 """Receives flags, `INFERNEO_*` and config.yaml; hands on one table of settings, checked.
 
-The only reader of the environment. A flag wins over the environment, that over the file.
+A flag wins over the environment, that over the file.
 """
 
 import difflib
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -20,10 +18,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -32,6 +28,14 @@ from pydantic_settings import SettingsError as SourceError
 
 from inferneo_server.access.identity import Limits
 from inferneo_server.access.settings import JwtSettings, KeyEntry
+from inferneo_server.environment import (
+    ENV_PREFIX,
+    Environment,
+    SettingsError,
+    read_file,
+    read_yaml,
+    variables,
+)
 from inferneo_server.limits.presets import parse_limits
 from inferneo_server.model_spec import (
     EMBEDDED_MODEL,
@@ -43,9 +47,8 @@ from inferneo_server.model_spec import (
     source_of,
 )
 
-__all__ = ["EMBEDDED_MODEL", "Settings", "SettingsError", "load_settings", "visible_gpus"]
+__all__ = ["EMBEDDED_MODEL", "Settings", "load_settings"]
 
-ENV_PREFIX = "INFERNEO_"
 # The client's.
 _OTHERS = frozenset({"INFERNEO_BASE_URL"})
 
@@ -217,8 +220,9 @@ class Settings(BaseSettings):
         description="where usage is metered (default: where the limits are kept if that is Redis, "
         "else `sqlite`; `memory` forgets it with the process)",
     )
-    state_dir: Path = Field(
+    state_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         Path("~/.local/state/inferneo"),
+        validate_default=True,
         description="folder of what outlives a restart: keys, usage, models loaded at run time",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -239,13 +243,13 @@ class Settings(BaseSettings):
         assert isinstance(init_settings, InitSettingsSource)
         config = init_settings.init_kwargs.pop("config", None)
         file = InitSettingsSource(settings_cls, read_file(Path(config)) if config else {})
-        return init_settings, _Environment(settings_cls), file
+        return init_settings, Environment(settings_cls), file
 
     @field_validator("jwt", mode="before")
     @classmethod
     def _read_jwt(cls, value: Any) -> Any:
         """A flag is text."""
-        return _read_yaml(value) if isinstance(value, str) else value
+        return read_yaml(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_stores(self) -> Self:
@@ -320,27 +324,6 @@ class Settings(BaseSettings):
         return source_of(self.model)
 
 
-# What is text whatever it looks like.
-_TEXTS = frozenset({"secret"})
-
-
-class _Environment(EnvSettingsSource):
-    """Variables, of which one inside a setting (`A__B`) means what its text means in the file."""
-
-    def explode_env_vars(
-        self, field_name: str, field: FieldInfo, env_vars: Mapping[str, str | None]
-    ) -> dict[str, Any]:
-        values = super().explode_env_vars(field_name, field, env_vars)
-        return {
-            name: _read_yaml(value) if isinstance(value, str) and name not in _TEXTS else value
-            for name, value in values.items()
-        }
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the message names it, and is for the operator."""
-
-
 def load_settings(config: str | None = None, **flags: Any) -> Settings:
     """Read all sources into one table.
 
@@ -385,12 +368,6 @@ def unknown_variables() -> list[UnknownVariable]:
     return found
 
 
-def variables() -> dict[str, str]:
-    """All variables that are called as settings are, by their names in capitals."""
-    given = {name.upper(): value for name, value in os.environ.items()}
-    return {name: value for name, value in given.items() if name.startswith(ENV_PREFIX)}
-
-
 def _explain(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
@@ -400,33 +377,3 @@ def _explain(problem: Any) -> str:
     known = ModelSettings.model_fields if parts[0] == "models" else Settings.model_fields
     near = difflib.get_close_matches(str(parts[-1]), known, n=1)
     return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def read_file(path: Path) -> dict[str, Any]:
-    """Read a YAML file; what stands under `server:` counts as if it stood at the top.
-
-    Raises:
-        SettingsError: it cannot be read, or holds something else.
-    """
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"config: {path} cannot be read: {error}") from None
-    server = (values.pop("server", None) or {}) if isinstance(values, dict) else {}
-    for table in (values, server):
-        if not isinstance(table, dict) or not all(isinstance(name, str) for name in table):
-            raise SettingsError(f"config: {path} must hold names and values")
-    return {**server, **values}
-
-
-def _read_yaml(text: str) -> Any:
-    """A value as YAML reads it; text that is no YAML is text."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-
-
-def visible_gpus() -> str | None:
-    """Which GPUs engines may see, by CUDA's own variable; None is all."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES")

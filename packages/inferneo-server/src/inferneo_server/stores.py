@@ -22,7 +22,7 @@ def make_spending(settings: Settings) -> Spending:
     Raises:
         DatabaseError: a store cannot be opened; the message is for the operator.
     """
-    folder = settings.state_dir.expanduser()
+    folder = settings.state_dir
     return Spending(
         Limiter(_limits_store(settings, folder), settings.default_limits, settings.model_limits),
         Meter(_usage_store(settings, folder)),

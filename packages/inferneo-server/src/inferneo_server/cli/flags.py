@@ -4,9 +4,10 @@ import argparse
 from typing import Any, Literal, get_args, get_origin
 
 from inferneo_server.cli import Failure
+from inferneo_server.environment import ENV_PREFIX, SettingsError
 from inferneo_server.model_spec import is_missing
 from inferneo_server.setting_groups import grouped
-from inferneo_server.settings import ENV_PREFIX, Settings, SettingsError, load_settings
+from inferneo_server.settings import Settings, load_settings
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -21,8 +21,9 @@ from inferneo_server.access.identity import Limits, Scope
 from inferneo_server.access.key_store import FILE_NAME, KeyRecord, KeyStore, KeyStoreError
 from inferneo_server.access.settings import check_name
 from inferneo_server.cli import Failure
+from inferneo_server.environment import SettingsError
 from inferneo_server.limits.presets import PRESETS, parse_limits
-from inferneo_server.settings import SettingsError, load_settings
+from inferneo_server.settings import load_settings
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d{1,6})([smhdw])")
@@ -116,7 +117,7 @@ def run(values: argparse.Namespace) -> int:
 def _open(values: argparse.Namespace) -> Iterator[KeyStore]:
     flags = {"state_dir": values.state_dir} if values.state_dir else {}
     settings = load_settings(values.config, **flags)
-    path = settings.state_dir.expanduser() / FILE_NAME
+    path = settings.state_dir / FILE_NAME
     if values.act != "create" and not path.exists():
         raise Failure(f"there are no keys yet in {path.parent}; see `keys create`")
     store = KeyStore(path)

@@ -131,7 +131,7 @@ def _ask(
     Raises:
         Failure: it is not there, or refuses; the message is the server's own.
     """
-    from inferneo_server.settings import variables
+    from inferneo_server.environment import variables
 
     url = values.url.rstrip("/").removesuffix("/v1")
     key = values.api_key or variables().get("INFERNEO_API_KEY")
