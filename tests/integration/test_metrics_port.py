@@ -13,13 +13,6 @@ from tests.servers import RunningServer, running_server
 KEY = "sk-metrics-port"
 ASSET = "/docs/assets/swagger-ui.css"
 OPERATORS = ["/metrics", "/health", "/ready", "/docs", "/openapi.json", ASSET]
-    "/metrics",
-    "/health",
-    "/ready",
-    "/docs",
-    "/openapi.json",
-    "/docs/assets/swagger-ui.css",
-]
 
 
 class Ports(NamedTuple):
