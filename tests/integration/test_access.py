@@ -239,7 +239,9 @@ def test_a_token_is_narrowed_and_never_wider_than_its_key(place: Place) -> None:
     refused = place.post("/v1/tokens", plain, {"scopes": ["inference", "admin"]})
     assert error(refused) == (403, "permission_denied")
     assert refused.json()["error"]["param"] == "scopes"
-    for wrong in ({"scopes": []}, {"scopes": ["root"]}, {"models": []}, {"models": "another"}):
+    wrongs: list[dict[str, Any]]
+    wrongs = [{"scopes": []}, {"scopes": ["root"]}, {"models": []}, {"models": "another"}]
+    for wrong in wrongs:
         assert place.post("/v1/tokens", key, wrong).status_code == 400
     assert place.post("/v1/tokens", minted(), {}).status_code == 401
 

@@ -10,9 +10,10 @@ import pytest
 from litestar import Litestar
 from litestar.routes import ASGIRoute, HTTPRoute, WebSocketRoute
 
-from inferneo_server import Settings, make_app
+from inferneo_server import make_app
 from inferneo_server.access.check import PUBLIC_PATHS, is_public
 from inferneo_server.app import make_service
+from inferneo_server.settings import load_settings
 from tests.servers import RunningServer, running_server
 from tests.survival.frames import RawSocket
 
@@ -38,7 +39,7 @@ class Route(NamedTuple):
 
 def routes(state_dir: Path) -> list[Route]:
     """All that the application's own table of routes holds."""
-    settings = Settings(engine="simulated", state_dir=state_dir, limits_store="memory")
+    settings = load_settings(engine="simulated", state_dir=state_dir, limits_store="memory")
     app: Any = make_app(settings, make_service(settings))
     while not isinstance(app, Litestar):
         app = app._app
@@ -49,7 +50,7 @@ def routes(state_dir: Path) -> list[Route]:
             path = path.replace(f"{{{parameter}}}", "x")
         if isinstance(route, HTTPRoute):
             handlers = [
-                (method, each) for each in route.route_handlers for method in each.http_methods
+                (str(method), each) for each in route.route_handlers for method in each.http_methods
             ]
         elif isinstance(route, WebSocketRoute):
             handlers = [("SOCKET", route.route_handler)]

@@ -90,7 +90,7 @@ def token(key: ec.EllipticCurvePrivateKey, kid: str) -> str:
 
 
 def keys_of(issuer: Issuer, clock: Clock) -> tuple[Keys, JwksUrl]:
-    check = JwtCheck(JwtSettings(jwks_url=issuer.url))
+    check = JwtCheck(JwtSettings.model_validate({"jwks_url": issuer.url}))
     check.url = JwksUrl(issuer.url, fresh_seconds=600, clock=clock)
     return Keys(issuer=check), check.url
 

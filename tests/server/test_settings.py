@@ -94,6 +94,8 @@ def test_every_setting_can_be_given_by_each_source(
         "engine_args": ('{"words": 3}', {"words": 3}),
         "tool_parser": ("hermes", "hermes"),
         "reasoning_parser": ("none", "none"),
+        "metrics_host": ("10.0.0.1", "10.0.0.1"),
+        "metrics_port": ("9", 9),
         "strict": ("true", True),
         "max_body_bytes": ("2048", 2048),
         "keep_alive_seconds": ("0.5", 0.5),

@@ -24,14 +24,13 @@ class Demand(Struct, frozen=True, kw_only=True):
 
     Attributes:
         choices: places that it takes: sequences that the engine runs side by side.
-        prompt_tokens: tokens that wait with it.
-        tokens: what it is charged at first: tokens to read, and those that it may write.
+        prompt_tokens: tokens to read, which it is charged when it is let in; those that are
+            written follow at its end.
         priority: of all that wait, the lower comes first, whoever asks.
     """
 
     choices: int
     prompt_tokens: int
-    tokens: int
     priority: int = 0
 
 
@@ -86,7 +85,7 @@ class Admission:
 
     def _admit(self, identity: Identity, demand: Demand) -> "Place":
         self._running += demand.choices
-        self._charge(identity, demand.tokens)
+        self._charge(identity, demand.prompt_tokens)
         return Place(self, identity, demand)
 
     def _charge(self, identity: Identity, tokens: int) -> None:
@@ -184,7 +183,7 @@ class Admission:
     def leave(self, identity: Identity, demand: Demand, used_tokens: int) -> None:
         """A request has ended; so many tokens were read and written for it."""
         self._running -= demand.choices
-        self._charge(identity, used_tokens - demand.tokens)
+        self._charge(identity, used_tokens - demand.prompt_tokens)
         if not self._running and not self._lines:
             self._counts.clear()
         self._ends.append(time.monotonic())

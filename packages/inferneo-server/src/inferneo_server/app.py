@@ -79,7 +79,7 @@ def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> 
             assets_router(),
         ],
         middleware=[
-            partial(KeyCheck, keys=keys),
+            partial(KeyCheck, keys=keys, operator_port=settings.metrics_port),
             partial(
                 LimitHeaders,
                 limiter=service.spending.limiter,

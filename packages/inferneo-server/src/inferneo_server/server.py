@@ -48,6 +48,7 @@ class DrainingServer(uvicorn.Server):
         self._service = service
         self._drain_seconds = settings.drain_seconds
         self._stall_seconds = settings.stall_seconds
+        self._metrics_host, self._metrics_port = settings.metrics_host, settings.metrics_port
         self._drain: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
 
@@ -65,10 +66,32 @@ class DrainingServer(uvicorn.Server):
                 raise ListenError(
                     f"cannot listen on {self.config.host}:{self.config.port}: {end.__context__}"
                 ) from None
+        if self._metrics_port is not None and not self.should_exit:
+            await self._listen_for_operators()
         for server in self.servers:
             for listener in server.sockets:
                 _bound_stalled(listener, self._stall_seconds)
         self.listening.set()
+
+    async def _listen_for_operators(self) -> None:
+        """Open the second port, which ends with the first."""
+
+        def protocol() -> asyncio.Protocol:
+            kind: Any = self.config.http_protocol_class
+            made: asyncio.Protocol = kind(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return made
+
+        loop = asyncio.get_running_loop()
+        try:
+            opened = await loop.create_server(protocol, self._metrics_host, self._metrics_port)
+        except OSError as error:
+            logger.error("metrics_port: %s", error)
+            await self.shutdown()
+            sys.exit(1)
+        self.servers.append(opened)
+        logger.info("Metrics and docs at http://%s:%s", self._metrics_host, self._metrics_port)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

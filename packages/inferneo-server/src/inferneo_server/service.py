@@ -100,7 +100,7 @@ class Service:
         async with self.spending.reading(identity, lease.name, lengths, param=param) as spend:
             tokens = sum(lengths)
             places = lease.engine.max_running
-            demand = Demand(choices=min(len(lengths), places), prompt_tokens=tokens, tokens=tokens)
+            demand = Demand(choices=min(len(lengths), places), prompt_tokens=tokens)
             spend.place = await self.queues.of(lease.name).enter(identity, demand, places)
             yield
 

@@ -128,6 +128,13 @@ class Settings(BaseSettings):
         3600.0, gt=0, description="how long a model may take to load while the server runs"
     )
     strict: bool = Field(False, description="refuse requests with unknown fields")
+    metrics_host: str = Field("127.0.0.1", description="address of `metrics_port`")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="a second port for `/metrics`, `/health`, `/ready` and `/docs`, without keys",
+    )
     api_key: SecretStr | None = Field(None, description="the key that requests must carry")
     api_keys: list[KeyEntry] = Field(
         default_factory=list,
@@ -244,6 +251,12 @@ class Settings(BaseSettings):
         config = init_settings.init_kwargs.pop("config", None)
         file = InitSettingsSource(settings_cls, read_file(Path(config)) if config else {})
         return init_settings, Environment(settings_cls), file
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        if self.metrics_port is not None and self.metrics_port == self.port:
+            raise ValueError("metrics_port: must be another one than port")
+        return self
 
     @field_validator("jwt", mode="before")
     @classmethod

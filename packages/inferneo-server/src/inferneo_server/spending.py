@@ -168,12 +168,6 @@ class Spend:
             )
         return limit
 
-    @staticmethod
-    def estimate(prompt_tokens: int, answers: int, max_tokens: int | None) -> int:
-        """What a request is reckoned to use, in tokens."""
-        each = USUAL_ANSWER_TOKENS if max_tokens is None else min(max_tokens, LONG_ANSWER_TOKENS)
-        return prompt_tokens + answers * each
-
     async def reserve(
         self, prompt_tokens: int, answers: int = 0, max_tokens: int | None = None
     ) -> None:
@@ -187,7 +181,8 @@ class Spend:
         Raises:
             ApiError: it is refused.
         """
-        estimate = self.estimate(prompt_tokens, answers, max_tokens)
+        each = USUAL_ANSWER_TOKENS if max_tokens is None else min(max_tokens, LONG_ANSWER_TOKENS)
+        estimate = prompt_tokens + answers * each
         # Who has little to spend may ask with all of it: most answers are shorter than they may be.
         smallest = [
             limit

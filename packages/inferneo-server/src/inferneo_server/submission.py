@@ -81,7 +81,6 @@ async def submit(
     demand = Demand(
         choices=submission.answers,
         prompt_tokens=prompt_tokens,
-        tokens=spend.estimate(prompt_tokens, submission.answers, max_tokens),
         priority=priority,
     )
     try:

@@ -12,7 +12,13 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from inferneo_core.codec import encode
-from inferneo_core.errors import ApiError, AuthenticationFailed, PermissionDenied, RequestError
+from inferneo_core.errors import (
+    ApiError,
+    AuthenticationFailed,
+    NotFound,
+    PermissionDenied,
+    RequestError,
+)
 from inferneo_server.access.audit import audit
 from inferneo_server.access.identity import ANYONE, Identity
 from inferneo_server.access.keys import Keys
@@ -42,13 +48,24 @@ class KeyCheck:
     Args:
         app: what answers those who pass.
         keys: the keys that are let in.
+        operator_port: the port where an operator's paths ask for no key, and there are no others.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, *, keys: Keys, operator_port: int | None = None) -> None:
         self._app = app
         self._keys = keys
+        self._operator_port = operator_port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._operator_port is not None and _port(scope) == self._operator_port:
+            if scope["type"] == ScopeType.WEBSOCKET:
+                await deny_socket(send, NotFound("There are no sockets at this port"))
+                return
+            if not is_operators(scope["path"]):
+                raise NotFound(f"There is nothing at {scope['path']} of this port")
+            scope["state"][_IDENTITY] = ANYONE
+            await self._app(scope, receive, send)
+            return
         needed = needed_scope(scope)
         if scope["type"] == ScopeType.WEBSOCKET:
             try:
@@ -116,6 +133,17 @@ class KeyCheck:
 def is_public(path: str) -> bool:
     """Whether a path asks for no key."""
     return (path.rstrip("/") or "/") in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
+
+
+def is_operators(path: str) -> bool:
+    """Whether a path tells an operator of the server: it may have a port of its own."""
+    return path in ("/metrics", "/health", "/ready") or _is_page(path)
+
+
+def _port(scope: Scope) -> int | None:
+    # Where the connection came in, by the system; not what the request says of it.
+    server = scope.get("server")
+    return server[1] if server else None
 
 
 def _is_page(path: str) -> bool:
