@@ -9,6 +9,7 @@ from inferneo_core.codec import encode
 from inferneo_core.errors import Cancelled, InvalidRequest
 from inferneo_core.responses import Item, ItemList, Response, ResponseRequest
 from inferneo_core.usage import Usage
+from inferneo_server.access.identity import Identity
 from inferneo_server.answers.chat import ChatDetails
 from inferneo_server.answers.responses import ResponseForm
 from inferneo_server.generation import Generation, Terms
@@ -70,7 +71,7 @@ class Responses:
         return reader
 
     async def prepare(
-        self, request: ResponseRequest, owner: str, unstored: ResponseStore
+        self, request: ResponseRequest, identity: Identity, unstored: ResponseStore
     ) -> list[bytes]:
         """Keep what a response is to go on from, and answer nothing.
 
@@ -82,14 +83,16 @@ class Responses:
         """
         check_response(request)
         with renamed_fields():
-            items, size = _conversation(request, self._before(request, owner, unstored))
+            items, size = _conversation(request, self._before(request, identity.owner, unstored))
             tokens = await self._service.count_tokens(chat_request(request, items))
-        form = ResponseForm(request, self._service.registry.name, ChatDetails())
+        name = self._service.registry.name
+        async with self._service.spending.reading(identity, name, [tokens]):
+            form = ResponseForm(request, name, ChatDetails())
         usage = Usage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens)
         events = [*form.opening(0), form.usage_chunk(usage)]
         response = form.response("completed")
         stored = StoredResponse(
-            owner=owner,
+            owner=identity.owner,
             items=items,
             items_bytes=size,
             response=lambda: response,

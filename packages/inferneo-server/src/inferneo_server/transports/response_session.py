@@ -159,7 +159,7 @@ class ResponseSession(Session):
     ) -> None:
         await self._enter(running, lane, before)
         try:
-            events = await self._responses.prepare(request, self._identity.owner, self._unstored)
+            events = await self._responses.prepare(request, self._identity, self._unstored)
         except Exception as error:
             await self._refuse_on(lane, error)
             return
