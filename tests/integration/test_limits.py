@@ -216,12 +216,28 @@ def test_the_client_raises_what_the_server_raised(limited_server: RunningServer)
     ) as client:
         for _ in range(5):
             done = client.completions.create(prompt="one two", max_tokens=1)
-        assert done.response.limits.remaining_requests == 0
+        assert done.response and done.response.limits.remaining_requests == 0
         with pytest.raises(RateLimited) as refused:
             client.completions.create(prompt="one two", max_tokens=1)
 
     assert refused.value.type == "requests"
     assert float(refused.value.headers["retry-after-ms"]) > 1000
+
+
+def test_over_a_socket_the_client_raises_the_same(limited_server: RunningServer) -> None:
+    with (
+        Inferneo(
+            base_url=f"{limited_server.url}/v1", api_key=next(_unused), max_retries=0
+        ) as client,
+        client.connect() as socket,
+    ):
+        for _ in range(5):
+            socket.completions.create(prompt="one two", max_tokens=1)
+        with pytest.raises(RateLimited) as refused:
+            socket.completions.create(prompt="one two", max_tokens=1)
+
+    assert refused.value.retry_after and 50 < refused.value.retry_after <= 60
+    assert refused.value.headers["x-ratelimit-remaining-requests"] == "0"
 
 
 def test_a_quota_that_is_used_up_is_another_error(tmp_path: Path) -> None:
@@ -249,6 +265,10 @@ def test_callers_without_a_key_are_limited_by_their_address() -> None:
     with running_server("--engine", "simulated", *flags) as server:
         with httpx.Client(base_url=server.url) as http:
             assert [complete(http).status_code for _ in range(3)] == [200, 200, 429]
+        address = server.url.replace("http", "ws") + "/v1/completions"
+        with connect_socket(address) as socket:
+            socket.send(json.dumps(PROMPT))
+            assert json.loads(socket.recv(timeout=20))["status"] == 429
         elsewhere = httpx.HTTPTransport(local_address="127.0.0.9")
         with httpx.Client(base_url=server.url, transport=elsewhere) as http:
             assert [complete(http).status_code for _ in range(3)] == [200, 200, 429]

@@ -215,7 +215,7 @@ def test_usage_outlives_the_server(
             http.post("/v1/completions", json=BODY)
             assert total(http)["requests"] == expected
             everybody = http.get("/v1/usage/all", params={"group_by": "owner"}).json()["data"]
-            assert len(everybody) == 1
+            assert expected in {row["requests"] for row in everybody}
 
 
 def test_a_state_folder_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:

@@ -88,12 +88,13 @@ class Responses:
             items, size = _conversation(request, self._before(request, owner, unstored))
             tokens = await self._service.count_tokens(chat_request(request, items), identity)
         name = self._service.registry.status(request.model).id
-        form = ResponseForm(request, name, ChatDetails())
+        async with self._service.spending.reading(identity, name, [tokens]):
+            form = ResponseForm(request, name, ChatDetails())
         usage = Usage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens)
         events = [*form.opening(0), form.usage_chunk(usage)]
         response = form.response("completed")
         stored = StoredResponse(
-            owner=owner,
+            owner=identity.owner,
             items=items,
             items_bytes=size,
             response=lambda: response,
