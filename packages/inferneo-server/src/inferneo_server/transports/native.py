@@ -15,7 +15,7 @@ from inferneo_core.native import (
     Generated,
     GenerateRequest,
     NativeError,
-    TokenEvent,
+    SentEvent,
 )
 from inferneo_server.generating import generate, generate_all
 from inferneo_server.generation import Terms
@@ -48,7 +48,7 @@ async def generate_text(request: ApiRequest, data: GenerateRequest) -> ASGIApp:
     "/generate/stream",
     status_code=200,
     responses={
-        200: ResponseSpec(TokenEvent, generate_examples=False, media_type="text/event-stream"),
+        200: ResponseSpec(SentEvent, generate_examples=False, media_type="text/event-stream"),
         **_ERRORS,
     },
 )
