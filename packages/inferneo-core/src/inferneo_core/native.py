@@ -56,6 +56,12 @@ class TokenEvent(Struct, frozen=True, kw_only=True):
     finished: bool
 
 
+class SentEvent(Struct, frozen=True, kw_only=True):
+    """A server-sent event, for the description of a route; `data` is a TokenEvent, as JSON."""
+
+    data: str
+
+
 class BatchRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /api/v1/batch/generate`: bodies of `/generate`, each checked by itself."""
 

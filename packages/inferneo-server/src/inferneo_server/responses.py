@@ -83,9 +83,8 @@ class Responses:
             ApiError: the request is refused.
         """
         check_response(request)
-        owner = identity.owner
         with renamed_fields():
-            items, size = _conversation(request, self._before(request, owner, unstored))
+            items, size = _conversation(request, self._before(request, identity.owner, unstored))
             tokens = await self._service.count_tokens(chat_request(request, items), identity)
         name = self._service.registry.status(request.model).id
         async with self._service.spending.reading(identity, name, [tokens]):

@@ -1,11 +1,14 @@
 """Receives the requests of `/api/v1`; hands them to the service and its answers back."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
 from litestar import Router, post
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Schema
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.types import ASGIApp
 
 from inferneo_core.codec import decode_known, encode
@@ -16,7 +19,7 @@ from inferneo_core.native import (
     Generated,
     GenerateRequest,
     NativeError,
-    TokenEvent,
+    SentEvent,
 )
 from inferneo_server.generating import generate, generate_all
 from inferneo_server.generation import Terms
@@ -32,9 +35,22 @@ _BATCH_ERRORS = error_responses(400, 401, 413, 504, body=NativeError)
 _generate_request = msgspec.json.Decoder(GenerateRequest)
 
 
+@dataclass
+class _WholeOrEvents(Operation):
+    """A route that answers in two ways; Litestar describes one for each status."""
+
+    def __post_init__(self) -> None:
+        data = {"data": Schema(type=OpenAPIType.STRING)}
+        event = Schema(type=OpenAPIType.OBJECT, properties=data, required=["data"])
+        content = getattr((self.responses or {}).get("200"), "content", None)
+        if content is not None:
+            content["text/event-stream"] = OpenAPIMediaType(schema=event)
+
+
 @post(
     "/generate",
     status_code=200,
+    operation_class=_WholeOrEvents,
     responses={200: ResponseSpec(Generated, generate_examples=False), **_ERRORS},
 )
 async def generate_text(request: ApiRequest, data: GenerateRequest) -> ASGIApp:
@@ -49,7 +65,7 @@ async def generate_text(request: ApiRequest, data: GenerateRequest) -> ASGIApp:
     "/generate/stream",
     status_code=200,
     responses={
-        200: ResponseSpec(TokenEvent, generate_examples=False, media_type="text/event-stream"),
+        200: ResponseSpec(SentEvent, generate_examples=False, media_type="text/event-stream"),
         **_ERRORS,
     },
 )
