@@ -12,6 +12,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import msgspec
@@ -103,7 +104,7 @@ class VllmEngine:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
         self._loading: asyncio.Future[AsyncLLM] | None = None
         self._llm: AsyncLLM | None = None
-        self._others = set(multiprocessing.active_children())
+        self._others: set[BaseProcess] | None = None
         self._sampling: Sampling | None = None
         self._reader: Reader | None = None
         self._encode: Callable[..., Encoding] | None = None
@@ -150,6 +151,8 @@ class VllmEngine:
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         try:
             with only_visible(self._device):
+                # Nobody else starts processes in this block: what is new is this engine's.
+                self._others = set(multiprocessing.active_children())
                 arguments = AsyncEngineArgs(**platform_defaults() | self._engine_args)
                 return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
         except Exception as error:
@@ -346,8 +349,9 @@ class VllmEngine:
         if loading is not None:
             while not loading.done():
                 # A load cannot be told to stop; without its processes it fails.
-                for process in set(multiprocessing.active_children()) - self._others:
-                    process.kill()
+                if self._others is not None:
+                    for process in set(multiprocessing.active_children()) - self._others:
+                        process.kill()
                 await asyncio.wait([loading], timeout=ABANDON_SECONDS)
             if not loading.cancelled() and not loading.exception():
                 await self._shut_down(loading.result())
