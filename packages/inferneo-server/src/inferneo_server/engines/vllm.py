@@ -5,7 +5,6 @@ Only this file and its neighbours `vllm_*.py` import vllm. Written against 0.32 
 
 import asyncio
 import dataclasses
-import functools
 import logging
 import math
 import multiprocessing
@@ -105,6 +104,7 @@ class VllmEngine:
         self._loading: asyncio.Future[AsyncLLM] | None = None
         self._llm: AsyncLLM | None = None
         self._others: set[BaseProcess] | None = None
+        self._processes: set[BaseProcess] = set()
         self._sampling: Sampling | None = None
         self._reader: Reader | None = None
         self._encode: Callable[..., Encoding] | None = None
@@ -154,7 +154,9 @@ class VllmEngine:
                 # Nobody else starts processes in this block: what is new is this engine's.
                 self._others = set(multiprocessing.active_children())
                 arguments = AsyncEngineArgs(**platform_defaults() | self._engine_args)
-                return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
+                llm = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
+                self._processes = set(multiprocessing.active_children()) - self._others
+                return llm
         except Exception as error:
             logger.debug("vLLM did not start", exc_info=True)
             raise EngineStartError(_reason(error)) from error
@@ -358,9 +360,14 @@ class VllmEngine:
         self._thread.shutdown(wait=False)
 
     async def _shut_down(self, llm: AsyncLLM) -> None:
-        shutdown = functools.partial(llm.shutdown, timeout=SHUTDOWN_SECONDS)
+        def shut_down() -> None:
+            llm.shutdown(timeout=SHUTDOWN_SECONDS)
+            # vLLM kills what does not end, and leaves it unwaited for.
+            for process in self._processes:
+                process.join(SHUTDOWN_SECONDS)
+
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, shutdown)
+            await asyncio.get_running_loop().run_in_executor(self._thread, shut_down)
         except Exception:
             logger.exception("vLLM did not shut down cleanly")
 
