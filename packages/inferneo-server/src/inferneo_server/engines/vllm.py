@@ -15,7 +15,6 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import msgspec
-from pydantic import ValidationError
 from tokenizers import Encoding
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GracefulHTTPError
@@ -47,7 +46,12 @@ from inferneo_server.engines.vllm_device import (
     platform_defaults,
     wake_up,
 )
-from inferneo_server.engines.vllm_errors import check_priority, client_errors, template_errors
+from inferneo_server.engines.vllm_errors import (
+    check_priority,
+    client_errors,
+    start_failure,
+    template_errors,
+)
 from inferneo_server.engines.vllm_parsing import Reader, VllmParsing, template_kwargs
 from inferneo_server.engines.vllm_pooling import VllmPooling, tasks_of
 from inferneo_server.engines.vllm_sampling import Sampling
@@ -144,7 +148,7 @@ class VllmEngine:
         try:
             self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
         except (TypeError, KeyError, ValueError) as error:
-            raise EngineStartError(_reason(error)) from error
+            raise EngineStartError(start_failure(error)) from error
 
     def _load(self) -> AsyncLLM:
         # Spawned processes inherit neither the server's sockets nor its locks.
@@ -159,7 +163,7 @@ class VllmEngine:
                 return llm
         except Exception as error:
             logger.debug("vLLM did not start", exc_info=True)
-            raise EngineStartError(_reason(error)) from error
+            raise EngineStartError(start_failure(error)) from error
 
     async def wait_failed(self) -> str:
         # vLLM offers a flag and no event; requests see the failure at once all the same.
@@ -370,14 +374,6 @@ class VllmEngine:
             await asyncio.get_running_loop().run_in_executor(self._thread, shut_down)
         except Exception:
             logger.exception("vLLM did not shut down cleanly")
-
-
-def _reason(error: Exception) -> str:
-    """Why vLLM does not start, in one line; its configuration fails by pydantic, at length."""
-    text = str(error)
-    if isinstance(error, ValidationError):
-        text = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
-    return " ".join(text.split())
 
 
 def _grammar_field(sampling: SamplingFields) -> str | None:
