@@ -1,6 +1,7 @@
 """Proves that a second real model comes and goes while the first one answers, without a failure."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from tests.servers import RunningServer
 
 SECONDS = 300
+# The kernel takes its time to end a killed process, of which megabytes are freed.
+GONE_SECONDS = 10.0
 
 
 class Asking:
@@ -101,4 +104,7 @@ def come_and_go(server: RunningServer, client: httpx.Client, folder: Path) -> No
     assert chatting.failures == []
     assert chatting.answered > 20
     assert before <= set(server.descendants())
-    assert not (with_both - before) & set(server.descendants())
+    deadline = time.monotonic() + GONE_SECONDS
+    while (with_both - before) & set(server.descendants()):
+        assert time.monotonic() < deadline, "an engine's process is still there"
+        time.sleep(0.05)

@@ -5,6 +5,7 @@ The only reader of the environment.
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,10 @@ def read_yaml(text: str) -> Any:
         return text
 
 
+@lru_cache(maxsize=1)
 def visible_gpus() -> str | None:
-    """Which GPUs engines may see, by CUDA's own variable; None is all."""
+    """Which GPUs engines may see, by CUDA's own variable; None is all.
+
+    As it was at first: it is changed while an engine starts that is to see one of them.
+    """
     return os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -5,17 +5,16 @@ Only this file and its neighbours `vllm_*.py` import vllm. Written against 0.32 
 
 import asyncio
 import dataclasses
-import functools
 import logging
 import math
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import msgspec
-from pydantic import ValidationError
 from tokenizers import Encoding
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GracefulHTTPError
@@ -49,7 +48,7 @@ from inferneo_server.engines.vllm_device import (
     platform_defaults,
     wake_up,
 )
-from inferneo_server.engines.vllm_errors import client_errors, template_errors
+from inferneo_server.engines.vllm_errors import client_errors, start_failure, template_errors
 from inferneo_server.engines.vllm_parsing import Reader, VllmParsing
 from inferneo_server.engines.vllm_pooling import VllmPooling, tasks_of
 from inferneo_server.engines.vllm_sampling import Sampling
@@ -97,7 +96,8 @@ class VllmEngine:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
         self._loading: asyncio.Future[AsyncLLM] | None = None
         self._llm: AsyncLLM | None = None
-        self._others = set(multiprocessing.active_children())
+        self._others: set[BaseProcess] | None = None
+        self._processes: set[BaseProcess] = set()
         self._sampling: Sampling | None = None
         self._reader: Reader | None = None
         self._encode: Callable[..., Encoding] | None = None
@@ -143,7 +143,7 @@ class VllmEngine:
         try:
             self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
         except (TypeError, KeyError, ValueError) as error:
-            raise EngineStartError(_reason(error)) from error
+            raise EngineStartError(start_failure(error)) from error
         self.chats = await self._has_template()
 
     async def _has_template(self) -> bool:
@@ -160,11 +160,15 @@ class VllmEngine:
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         try:
             with only_visible(self._device):
+                # Nobody else starts processes in this block: what is new is this engine's.
+                self._others = set(multiprocessing.active_children())
                 arguments = AsyncEngineArgs(**platform_defaults() | self._engine_args)
-                return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
+                llm = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
+                self._processes = set(multiprocessing.active_children()) - self._others
+                return llm
         except Exception as error:
             logger.debug("vLLM did not start", exc_info=True)
-            raise EngineStartError(_reason(error)) from error
+            raise EngineStartError(start_failure(error)) from error
 
     async def wait_failed(self) -> str:
         # vLLM offers a flag and no event; requests see the failure at once all the same.
@@ -346,27 +350,25 @@ class VllmEngine:
         if loading is not None:
             while not loading.done():
                 # A load cannot be told to stop; without its processes it fails.
-                for process in set(multiprocessing.active_children()) - self._others:
-                    process.kill()
+                if self._others is not None:
+                    for process in set(multiprocessing.active_children()) - self._others:
+                        process.kill()
                 await asyncio.wait([loading], timeout=ABANDON_SECONDS)
             if not loading.cancelled() and not loading.exception():
                 await self._shut_down(loading.result())
         self._thread.shutdown(wait=False)
 
     async def _shut_down(self, llm: AsyncLLM) -> None:
-        shutdown = functools.partial(llm.shutdown, timeout=SHUTDOWN_SECONDS)
+        def shut_down() -> None:
+            llm.shutdown(timeout=SHUTDOWN_SECONDS)
+            # vLLM kills what does not end, and leaves it unwaited for.
+            for process in self._processes:
+                process.join(SHUTDOWN_SECONDS)
+
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, shutdown)
+            await asyncio.get_running_loop().run_in_executor(self._thread, shut_down)
         except Exception:
             logger.exception("vLLM did not shut down cleanly")
-
-
-def _reason(error: Exception) -> str:
-    """Why vLLM does not start, in one line; its configuration fails by pydantic, at length."""
-    text = str(error)
-    if isinstance(error, ValidationError):
-        text = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
-    return " ".join(text.split())
 
 
 def _grammar_field(sampling: SamplingFields) -> str | None:

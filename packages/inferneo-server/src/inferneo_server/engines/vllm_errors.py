@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+from pydantic import ValidationError
 from vllm.exceptions import VLLMClientError, VLLMValidationError
 
 from inferneo_core.chat import ChatCompletionRequest
@@ -37,3 +38,11 @@ def template_errors(request: ChatCompletionRequest) -> Iterator[None]:
             f"The chat template cannot take what it was given: {error}",
             param="chat_template_kwargs",
         ) from error
+
+
+def start_failure(error: Exception) -> str:
+    """Why vLLM does not start, in one line; its configuration fails by pydantic, at length."""
+    text = str(error)
+    if isinstance(error, ValidationError):
+        text = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+    return " ".join(text.split())
