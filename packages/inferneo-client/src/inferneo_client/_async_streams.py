@@ -232,8 +232,10 @@ class _Iteration(AsyncIterator[T]):
         self._begun = False
 
     async def __anext__(self) -> T:
-        for item in self._items:
-            return item
+        # Chunks that came with others are not given either once the stream is cancelled.
+        if not self._stream._reading.cancelled:
+            for item in self._items:
+                return item
         if not self._begun:
             self._begun, self._over = True, False
         while not self._over:

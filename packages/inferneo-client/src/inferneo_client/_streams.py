@@ -92,7 +92,10 @@ class Stream(Generic[C, W]):
     def _each(self, convert: "Callable[[list[C]], list[T]]") -> "Iterator[T]":
         try:
             while not self._over():
-                yield from convert(self._receive())
+                for item in convert(self._receive()):
+                    yield item
+                    if self._reading.cancelled:
+                        return
         finally:
             self.close()
 
