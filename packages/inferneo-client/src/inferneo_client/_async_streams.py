@@ -159,9 +159,12 @@ class AsyncStream(Generic[C, W]):
     async def cancel(self) -> None:
         """Stop the generation, from any task: the server is told, and iteration ends."""
         reading = self._reading
-        if reading.whole or reading.cancelled or self._closed:
+        if reading.cancelled or self._closed:
             return
+        # All may have come, and not all been given.
         reading.cancelled = True
+        if reading.whole:
+            return
         self._answer.abort()
         if not self._receiving:
             await self._finish()
