@@ -163,3 +163,26 @@ def test_a_generation_is_cancelled_by_its_id(paced_server: RunningServer) -> Non
             list(stream)
 
     assert raised.value.code == "cancelled"
+
+
+def test_nothing_more_is_given_once_a_stream_is_cancelled(simulated_server: RunningServer) -> None:
+    # On a socket all chunks of a short answer arrive together.
+    async def main() -> list[Any]:
+        async with (
+            AsyncInferneo(base_url=f"{simulated_server.url}/v1") as client,
+            client.connect() as session,
+        ):
+            stream = await session.chat.completions.create(messages=MESSAGES, stream=True)
+            seen = []
+            async for chunk in stream:
+                seen.append(chunk)
+                await stream.cancel()
+            return seen
+
+    assert len(anyio.run(main)) == 1
+    with Inferneo(base_url=f"{simulated_server.url}/v1") as sync:
+        seen = []
+        for chunk in (stream := sync.chat.completions.create(messages=MESSAGES, stream=True)):
+            seen.append(chunk)
+            stream.cancel()
+    assert len(seen) == 1

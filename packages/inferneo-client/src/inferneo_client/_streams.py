@@ -92,7 +92,10 @@ class Stream(Generic[C, W]):
     def _each(self, convert: "Callable[[list[C]], list[T]]") -> "Iterator[T]":
         try:
             while not self._over():
-                yield from convert(self._receive())
+                for item in convert(self._receive()):
+                    yield item
+                    if self._reading.cancelled:
+                        return
         finally:
             self.close()
 
@@ -149,9 +152,12 @@ class Stream(Generic[C, W]):
     def cancel(self) -> None:
         """Stop the generation, from any thread: the server is told, and iteration ends."""
         reading = self._reading
-        if reading.whole or reading.cancelled or self._closed:
+        if reading.cancelled or self._closed:
             return
+        # All may have come, and not all been given.
         reading.cancelled = True
+        if reading.whole:
+            return
         self._answer.abort()
         self._tell()
         if self._receiving.acquire(blocking=False):
