@@ -70,7 +70,9 @@ class Worker:
         self._pooling: deque[tuple[int, Pooling]] = deque()
         self._reports: list[Report] = []
         # Each of the few tokens that most logprobs are of is decoded once.
-        self._token_text = functools.lru_cache(maxsize=65_536)(lambda each: self._decode([each]))
+        self._token_text = functools.lru_cache(maxsize=65_536)(
+            lambda each: self._decode_all([each])
+        )
 
     @property
     def loaded(self) -> Loaded:
@@ -118,7 +120,7 @@ class Worker:
         elif isinstance(command, Compiled):
             self._compiled(command)
         elif command.plan.structure is None:
-            self._scheduler.add(command)
+            self._add(command, None)
         else:
             self._compiling.add(command.key)
             compiling = self._grammars.compile(command.plan)
@@ -137,7 +139,20 @@ class Worker:
             )
             return
         self._reports.append(Accepted(key=key))
-        self._scheduler.add(command.write, command.result.result())
+        self._add(command.write, command.result.result())
+
+    def _add(self, write: Write, grammar: Any) -> None:
+        try:
+            self._scheduler.add(write, grammar)
+        except Exception as error:
+            self._reports.append(self._failed(write.key, error))
+
+    def _failed(self, key: int, error: Exception) -> Failed:
+        """What is told of a request that fails; raises the error where nothing will work now."""
+        if broken(error):
+            raise error
+        logger.exception("A step of the torch engine failed", exc_info=error)
+        return Failed(key=key, message=FAILED)
 
     def _pool(self) -> None:
         """Work some more on the first request, and let the next one have its turn."""
@@ -145,10 +160,7 @@ class Worker:
         try:
             done = pooling.step()
         except Exception as error:
-            if broken(error):
-                raise
-            logger.exception("A step of the torch engine failed")
-            self._reports.append(Failed(key=key, message=FAILED))
+            self._reports.append(self._failed(key, error))
             return
         if done is None:
             self._pooling.append((key, pooling))
