@@ -2,6 +2,7 @@
 
 import functools
 import queue
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -90,18 +91,22 @@ class Worker:
             lower_case=model.pooling.lower_case,
         )
 
-    @torch.inference_mode()
     def run(self, send: Callable[[bytes], Any]) -> None:
         """Work until the process ends."""
-        while True:
-            self.take()
-            if self._pooling:
-                self._pool()
-            if self._scheduler.busy:
-                self._reports += self._scheduler.step()
-            if self._reports:
-                reports, self._reports = self._reports, []
-                send(packed(reports))
+        with torch.inference_mode():
+            while True:
+                self.take()
+                if reports := self.step():
+                    send(packed(reports))
+
+    def step(self) -> list[Report]:
+        """Work a little on all that there is, and tell what came of it."""
+        if self._pooling:
+            self._pool()
+        if self._scheduler.busy:
+            self._reports += self._scheduler.step()
+        reports, self._reports = self._reports, []
+        return reports
 
     def take(self) -> None:
         """Take the commands that have come; wait for one where there is nothing else to do."""
@@ -133,7 +138,8 @@ class Worker:
         self._compiling.discard(key)
         error = command.result.exception()
         if error is not None:
-            message = " ".join(str(error).split())[:500]
+            # Without the time and the place in xgrammar's own sources.
+            message = re.sub(r"^\[[\d:]+\] \S+ ", "", " ".join(str(error).split()))[:500]
             self._reports.append(
                 Failed(key=key, message=f"The grammar cannot be compiled: {message}", param="")
             )
