@@ -85,8 +85,8 @@ def _page(figures: Sequence[tuple[int, float, float]], rounds: int, device: str)
             "",
             f"- Date: {datetime.now(UTC):%Y-%m-%d}",
             f"- Machine: {machine()}; device `{device}`",
-            f"- Model: `inferneo-tiny`, temperature 0, {_TOKENS} tokens for each stream, all streams"
-            " at once, without HTTP",
+            f"- Model: `inferneo-tiny`, temperature 0, {_TOKENS} tokens for each stream, all"
+            " streams at once, without HTTP",
             f"- Rounds: {rounds}; every figure is the median over them",
             "",
             "| streams | tokens/s | of one stream | ms for a step |",

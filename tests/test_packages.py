@@ -129,11 +129,22 @@ def test_a_file_imports_only_packages_that_its_own_may_know(source: Path) -> Non
     assert roots(source) & OURS <= MAY_IMPORT[package_of(source)]
 
 
-def test_only_the_vllm_engine_imports_vllm_and_tokenizers() -> None:
-    importers = {inside(source) for source in SOURCES if roots(source) & {"vllm", "tokenizers"}}
+@pytest.mark.parametrize(
+    ("libraries", "prefixes"),
+    [
+        ({"vllm"}, ("engines/vllm",)),
+        ({"torch", "transformers"}, ("engines/torch",)),
+        ({"tokenizers"}, ("engines/vllm", "engines/tokens")),
+    ],
+    ids=str,
+)
+def test_only_an_engine_imports_its_libraries(
+    libraries: set[str], prefixes: tuple[str, ...]
+) -> None:
+    importers = {inside(source) for source in SOURCES if roots(source) & libraries}
 
     assert importers
-    assert all(name.startswith("engines/vllm") for name in importers)
+    assert [name for name in importers if not name.startswith(prefixes)] == []
 
 
 def test_core_imports_nothing_but_msgspec_and_the_standard_library() -> None:

@@ -10,7 +10,7 @@ from transformers.cache_utils import Cache
 _BLOCK = 128
 
 
-class KvBatch(Cache):
+class KvBatch(Cache):  # type: ignore[misc]  # it is not typed here
     """Keys and values of sequences of different lengths: one row each, from its first token on.
 
     What stands behind the end of a row is masked; it must be a number all the same, since nothing

@@ -5,7 +5,7 @@ import multiprocessing
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from inferneo_core.errors import ApiError, EngineUnavailable, InvalidRequest, ServerError
 from inferneo_server.engines.base import EngineStartError
@@ -75,8 +75,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's is none by inheritance.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Hand each report to whoever waits for it."""

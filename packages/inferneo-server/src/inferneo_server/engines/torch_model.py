@@ -42,13 +42,13 @@ class Model:
         on_cpu = self.device.type == "cpu"
         self.step_tokens = CPU_STEP_TOKENS if on_cpu else GPU_STEP_TOKENS
         whole = transformers.AutoConfig.from_pretrained(options.model)
-        self.task, loader = _kind(whole)
+        self.pooling = Pooling(options.model)
+        self.task, loader = _kind(whole, embeds=self.pooling.found)
         dtype = _dtype(options.dtype, on_cpu=on_cpu)
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
         self.model = loader.from_pretrained(options.model, dtype=dtype).to(self.device).eval()
         self.config = self.model.config.get_text_config()
         self.vocabulary: int = self.model.get_input_embeddings().weight.shape[0]
-        self.pooling = Pooling(options.model)
         self.max_model_len = _length(self, options.max_model_len)
         self.cache_bytes = _cache_bytes(self.device)
         self._layers = _layer_types(self.config)
@@ -119,6 +119,8 @@ class Pooling:
         mode: `mean`, `cls` or `lasttoken`.
         max_length: tokens that the model reads, or None.
         lower_case: whether it reads lower case only.
+        normalised: whether the vectors are made as long as 1.
+        found: whether sentence-transformers wrote anything at all.
     """
 
     def __init__(self, model: str) -> None:
@@ -131,6 +133,7 @@ class Pooling:
             if pooling.get(f"pooling_mode_{name}") or pooling.get("pooling_mode") == mode:
                 self.mode = mode
         modules: Any = _json(model, "modules.json") or []
+        self.found = bool(modules)
         kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
         if unknown := set(kinds) - {"Transformer", "Pooling", "Normalize"}:
             raise EngineStartError(
@@ -178,7 +181,7 @@ def _dtype(name: str, *, on_cpu: bool) -> Any:
     return dtype
 
 
-def _kind(config: Any) -> tuple[Task, Any]:
+def _kind(config: Any, *, embeds: bool) -> tuple[Task, Any]:
     """What a model is for, and what loads it."""
     names = config.architectures or [""]
     if names[0].endswith("ForSequenceClassification"):
@@ -188,7 +191,7 @@ def _kind(config: Any) -> tuple[Task, Any]:
                 f"this model has {config.num_labels}"
             )
         return "score", transformers.AutoModelForSequenceClassification
-    if names[0].endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")):
+    if not embeds and names[0].endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")):
         if config.is_encoder_decoder:
             raise EngineStartError("the torch engine serves no encoder-decoder models")
         return "generate", transformers.AutoModelForCausalLM

@@ -4,7 +4,7 @@ The order of the steps, and what a logprob is of, are those of vLLM.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class Row:
         plan: Plan,
         index: int,
         prompt: Sequence[int],
-        ends: Sequence[int],
+        ends: Collection[int],
         vocabulary: int,
         device: Any,
         matcher: Any = None,
@@ -198,11 +198,13 @@ def _whole(logits: Any, given: _Given) -> Any:
 
 def _few(logits: Any, given: _Given) -> Any:
     count = min(given.max_k, logits.shape[-1])
-    return _of_sorted(*torch.topk(logits, count), given)
+    best = torch.topk(logits, count)
+    return _of_sorted(best.values, best.indices, given)
 
 
 def _sorted(logits: Any, given: _Given) -> Any:
-    return _of_sorted(*torch.sort(logits, descending=True), given)
+    best = torch.sort(logits, descending=True)
+    return _of_sorted(best.values, best.indices, given)
 
 
 def _of_sorted(logits: Any, token_ids: Any, given: _Given) -> Any:

@@ -160,10 +160,10 @@ class Scheduler:
             logits = logits[-1:]
         if batch.lengths[0] < len(firsts[0].token_ids):
             return []  # a long one, alone
-        group, self._reading = self._reading, []
-        rows = [row for row, choices in enumerate(group) for _ in choices]
-        choices = [choice for each in group for choice in each]
+        rows = [row for row, choices in enumerate(self._reading) for _ in choices]
+        choices = [choice for each in self._reading for choice in each]
         reports = self._draw(logits[rows], choices)
+        self._reading = []
         for row, choice in zip(rows, choices, strict=True):
             if not choice.finished and choice.key in self._requests:
                 self._batch.take(batch, row)
@@ -192,7 +192,7 @@ class Scheduler:
         """One of a group may be at fault: each is tried again alone, and fails alone."""
         group, self._reading = self._reading, []
         self._reading_batch = self._model.new_batch()
-        choices = [choice for each in group for choice in each]
+        choices = [choice for each in group for choice in each if choice.key in self._requests]
         if len(group) > 1:
             for choice in choices:
                 choice.alone = True

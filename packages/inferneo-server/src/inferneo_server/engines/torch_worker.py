@@ -2,6 +2,7 @@
 
 import functools
 import queue
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -70,7 +71,9 @@ class Worker:
         self._pooling: deque[tuple[int, Pooling]] = deque()
         self._reports: list[Report] = []
         # Each of the few tokens that most logprobs are of is decoded once.
-        self._token_text = functools.lru_cache(maxsize=65_536)(lambda each: self._decode([each]))
+        self._token_text = functools.lru_cache(maxsize=65_536)(
+            lambda each: self._decode_all([each])
+        )
 
     @property
     def loaded(self) -> Loaded:
@@ -88,18 +91,22 @@ class Worker:
             lower_case=model.pooling.lower_case,
         )
 
-    @torch.inference_mode()
     def run(self, send: Callable[[bytes], Any]) -> None:
         """Work until the process ends."""
-        while True:
-            self.take()
-            if self._pooling:
-                self._pool()
-            if self._scheduler.busy:
-                self._reports += self._scheduler.step()
-            if self._reports:
-                reports, self._reports = self._reports, []
-                send(packed(reports))
+        with torch.inference_mode():
+            while True:
+                self.take()
+                if reports := self.step():
+                    send(packed(reports))
+
+    def step(self) -> list[Report]:
+        """Work a little on all that there is, and tell what came of it."""
+        if self._pooling:
+            self._pool()
+        if self._scheduler.busy:
+            self._reports += self._scheduler.step()
+        reports, self._reports = self._reports, []
+        return reports
 
     def take(self) -> None:
         """Take the commands that have come; wait for one where there is nothing else to do."""
@@ -118,7 +125,7 @@ class Worker:
         elif isinstance(command, Compiled):
             self._compiled(command)
         elif command.plan.structure is None:
-            self._scheduler.add(command)
+            self._add(command, None)
         else:
             self._compiling.add(command.key)
             compiling = self._grammars.compile(command.plan)
@@ -131,13 +138,27 @@ class Worker:
         self._compiling.discard(key)
         error = command.result.exception()
         if error is not None:
-            message = " ".join(str(error).split())[:500]
+            # Without the time and the place in xgrammar's own sources.
+            message = re.sub(r"^\[[\d:]+\] \S+ ", "", " ".join(str(error).split()))[:500]
             self._reports.append(
                 Failed(key=key, message=f"The grammar cannot be compiled: {message}", param="")
             )
             return
         self._reports.append(Accepted(key=key))
-        self._scheduler.add(command.write, command.result.result())
+        self._add(command.write, command.result.result())
+
+    def _add(self, write: Write, grammar: Any) -> None:
+        try:
+            self._scheduler.add(write, grammar)
+        except Exception as error:
+            self._reports.append(self._failed(write.key, error))
+
+    def _failed(self, key: int, error: Exception) -> Failed:
+        """What is told of a request that fails; raises the error where nothing will work now."""
+        if broken(error):
+            raise error
+        logger.exception("A step of the torch engine failed", exc_info=error)
+        return Failed(key=key, message=FAILED)
 
     def _pool(self) -> None:
         """Work some more on the first request, and let the next one have its turn."""
@@ -145,10 +166,7 @@ class Worker:
         try:
             done = pooling.step()
         except Exception as error:
-            if broken(error):
-                raise
-            logger.exception("A step of the torch engine failed")
-            self._reports.append(Failed(key=key, message=FAILED))
+            self._reports.append(self._failed(key, error))
             return
         if done is None:
             self._pooling.append((key, pooling))
