@@ -35,6 +35,7 @@ def _serve(settings: Settings) -> None:
 
     from inferneo_server.engines.base import EngineStartError
     from inferneo_server.server import serve
+    from inferneo_server.transports.tls import TlsError
 
     # Of what others log, warnings; the level is for our own lines.
     logging.basicConfig(
@@ -45,6 +46,8 @@ def _serve(settings: Settings) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
+    except TlsError as error:
+        sys.exit(f"inferneo-server: {error}")
     except EngineStartError as error:
         sys.exit(f"inferneo-server: {settings.model} cannot be served: {error}")
 

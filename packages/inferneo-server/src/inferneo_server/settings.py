@@ -6,10 +6,10 @@ The only reader of the environment. A flag wins over the environment, that over 
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -79,6 +79,24 @@ class Settings(BaseSettings):
         description="how long a client may take nothing of what is sent to it, or send nothing of "
         "a request that is not whole",
     )
+    header_seconds: float = Field(
+        10.0, gt=0, description="time for the head of a request, from its first byte to its last"
+    )
+    idle_seconds: float = Field(
+        5.0, gt=0, description="how long a connection stays open between requests"
+    )
+    max_connections: int = Field(
+        10_000,
+        ge=1,
+        description="connections at once, at most as many as the system has descriptors for; "
+        "those beyond are answered 503",
+    )
+    tls_cert: Path | None = Field(
+        None, description="certificate (PEM, with those between it and its authority); gives https"
+    )
+    tls_key: Path | None = Field(
+        None, description="key of the certificate (default: it is in the file of the certificate)"
+    )
     max_resume_seconds: float = Field(
         600.0, ge=0, description="largest `Inferneo-Resume-For` that is granted"
     )
@@ -124,6 +142,9 @@ class Settings(BaseSettings):
         "info", description="what is logged"
     )
     access_log: bool = Field(True, description="one line for each request")
+    log_prompts: bool = Field(
+        False, description="log what is asked, one line for each request; never the answers"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -139,6 +160,12 @@ class Settings(BaseSettings):
         config = init_settings.init_kwargs.pop("config", None)
         file = InitSettingsSource(settings_cls, _read_file(Path(config)) if config else {})
         return init_settings, _Environment(settings_cls), file
+
+    @model_validator(mode="after")
+    def _pair_of_tls(self) -> Self:
+        if self.tls_key and not self.tls_cert:
+            raise ValueError("tls_key has no tls_cert")
+        return self
 
     @property
     def keys(self) -> list[str]:
@@ -208,7 +235,7 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
 def _explain(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}"
+        return f"{name or 'settings'}: {problem['msg']}"
     near = difflib.get_close_matches(name, Settings.model_fields, n=1)
     return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
 

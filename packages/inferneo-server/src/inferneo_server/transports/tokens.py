@@ -27,6 +27,7 @@ class Token(Struct, frozen=True, kw_only=True):
 @post(
     "/tokens",
     status_code=200,
+    response_headers={"cache-control": "no-store"},
     responses=error_responses(400, 401, 413),
 )
 async def create_token(request: ApiRequest, data: TokenRequest) -> Token:
