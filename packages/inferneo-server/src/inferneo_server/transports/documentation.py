@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Request, Response, get
+from litestar.exceptions import InternalServerException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
@@ -92,7 +93,7 @@ def assets_router() -> Router:
         directories=[_swagger_files()],
         include_in_schema=False,
         after_request=_unsniffed,
-        exception_handlers={OSError: _no_file, ValueError: _no_file},
+        exception_handlers={ValueError: _no_file, InternalServerException: _no_file},
     )
 
 
