@@ -128,6 +128,7 @@ def make_service(settings: Settings) -> Service:
             total_bytes=settings.stream_logs_bytes,
             repeat_seconds=settings.repeat_seconds,
         ),
+        log_prompts=settings.log_prompts,
     )
 
 

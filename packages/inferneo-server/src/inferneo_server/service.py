@@ -1,11 +1,13 @@
 """Receives decoded requests; hands on a reader of what the engine already works on."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from inferneo_core.chat import ChatCompletionRequest, NamedTool
+from inferneo_core.codec import encode
 from inferneo_core.completions import DEFAULT_MAX_TOKENS, CompletionRequest
 from inferneo_core.errors import ContextLengthExceeded, DeadlineExceeded, Draining
 from inferneo_core.sampling import SamplingFields, StreamOptions
@@ -19,6 +21,11 @@ from inferneo_server.engines.parsing import Parsing
 from inferneo_server.generation import Generation, Terms
 from inferneo_server.registry import Registry
 from inferneo_server.streams import Reader, Streams
+
+# Characters of a prompt that a log takes.
+MAX_LOGGED_PROMPT = 10_000
+
+logger = logging.getLogger(__name__)
 
 
 class Wording(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +49,10 @@ class Service:
         draining: set when the server is about to stop; new requests are refused from then on.
     """
 
-    def __init__(self, registry: Registry, streams: Streams | None = None) -> None:
+    def __init__(
+        self, registry: Registry, streams: Streams | None = None, *, log_prompts: bool = False
+    ) -> None:
+        self._log_prompts = log_prompts
         self.registry = registry
         self.streams = streams or Streams()
         self.draining = False
@@ -122,6 +132,8 @@ class Service:
         # Not sooner: what had begun before may still be joined.
         if self.draining:
             raise Draining
+        if self._log_prompts:
+            _log_prompt(request)
         if isinstance(request, ChatCompletionRequest):
             return self._chat(request, terms, wording)
         return self._complete(request, terms)
@@ -237,6 +249,12 @@ class Service:
             terms=terms,
             log_bytes=self.streams.log_bytes,
         )
+
+
+def _log_prompt(request: ChatCompletionRequest | CompletionRequest) -> None:
+    asked = request.messages if isinstance(request, ChatCompletionRequest) else request.prompt
+    # As JSON: a line of the log stays a line.
+    logger.info("Asked for: %.*s", MAX_LOGGED_PROMPT, encode(asked).decode())
 
 
 def _options(request: SamplingFields) -> StreamOptions:

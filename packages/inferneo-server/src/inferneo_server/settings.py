@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     )
     access_log: bool = Field(True, description="one line for each request")
     log_prompts: bool = Field(
-        False, description="log what is asked, one line for each request; never the answers"
+        False, description="log the prompts of chats and texts, a line for each; never the answers"
     )
 
     @classmethod
