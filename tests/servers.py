@@ -18,7 +18,7 @@ import httpx
 READY_SECONDS = 300.0  # an engine on a busy two-core machine
 EXIT_SECONDS = 30.0
 
-_LISTENING = re.compile(r"running on (http://[^ ]+)")
+_LISTENING = re.compile(r"running on (https?://[^ ]+)")
 _BANNER = re.compile(r"Inferneo serves (\S+) at ")
 
 

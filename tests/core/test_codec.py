@@ -1,6 +1,7 @@
 """Proves which bodies of requests are taken and which are refused, and with what words."""
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,13 @@ from inferneo_core.chat import (
     Tool,
     ToolCall,
 )
-from inferneo_core.codec import chat_request, completion_request, decode_known, encode
+from inferneo_core.codec import (
+    MAX_NAMED_BYTES,
+    chat_request,
+    completion_request,
+    decode_known,
+    encode,
+)
 from inferneo_core.errors import InvalidRequest
 from inferneo_core.sampling import StreamOptions
 
@@ -242,6 +249,57 @@ def test_fields_that_we_do_not_know_are_named() -> None:
     assert same == known
     assert unknown == ["store", "metadata"]
     assert none == []
+
+
+def test_of_the_unknown_fields_of_a_large_body_the_first_is_named() -> None:
+    words = [{"role": "user", "content": "a" * MAX_NAMED_BYTES}]
+    known, none = decode_known(chat(messages=words, seed=3), chat_request)
+    same, unknown = decode_known(chat(messages=words, store=1, seed=3, more=2), chat_request)
+
+    assert same == known and type(same) is type(known)
+    assert unknown == ["store"]
+    assert none == []
+    assert refusal(chat(messages=words, store=1, seed="x")).param == "seed"
+    assert refusal(text(prompt="a" * MAX_NAMED_BYTES, x=1)).param == "messages"
+
+
+def test_of_a_field_that_is_there_twice_the_last_counts() -> None:
+    # RFC 8259, section 4, leaves it open: whoever else reads the body has to read it alike.
+    body = b'{"prompt": "a", "seed": 1, "prompt": "b", "seed": 2'
+
+    assert decode_request(body + b"}", completion_request).seed == 2
+    known, unknown = decode_known(body + b', "x": 1, "x": 2}', completion_request)
+    assert (known.prompt, known.seed, unknown) == ("b", 2, ["x"])
+
+
+MANY = 2_000_000
+HUGE: dict[str, tuple[bytes, str]] = {
+    "lists": (b'{"x":' + b"[" * MANY + b"]" * MANY + b"}", "invalid_json"),
+    "lists in a known field": (
+        chat()[:-1] + b',"chat_template_kwargs":{"a":' + b"[" * MANY,
+        "invalid_json",
+    ),
+    "lists at the top": (b"[" * MANY, "invalid_request_error"),
+    "objects": (b'{"a":' * MANY, "invalid_json"),
+    "digits": (chat()[:-1] + b',"seed":' + b"1" * MANY + b"}", "invalid_request_error"),
+    "an exponent": (chat()[:-1] + b',"temperature":1e99999999}', "invalid_request_error"),
+    "text that is no UTF-8": (chat()[:-1] + b',"user":"' + b"\xff" * MANY + b'"}', "invalid_json"),
+    "half of a pair": (chat()[:-1] + b',"user":"' + b"\\ud800" * MANY + b'"}', "invalid_json"),
+    "unknown fields": (
+        b"{" + b",".join(b'"%d":0' % number for number in range(500_000)) + b"}",
+        "invalid_request_error",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "code"), HUGE.values(), ids=HUGE)
+def test_a_huge_body_that_does_not_fit_is_refused_soon(body: bytes, code: str) -> None:
+    started = time.perf_counter()
+    error = refusal(body)
+    print(f"\n{len(body)} bytes refused in {(time.perf_counter() - started) * 1000:.1f} ms")
+
+    assert (error.status, error.code) == (400, code)
+    assert len(error.message) < 300
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ HALVES = {
 
 
 def test_who_never_ends_a_request_is_sent_away() -> None:
-    flags = ("--engine=simulated", "--stall-seconds=1", "--no-access-log")
+    flags = ("--engine=simulated", "--stall-seconds=1", "--header-seconds=1", "--no-access-log")
     with running_server(*flags) as server:
         before = sockets(server)
         connections = [connect(server) for _ in HALVES]
@@ -118,7 +118,7 @@ def test_who_never_ends_a_request_is_sent_away() -> None:
 
 
 def test_an_answer_is_not_cut_off_by_half_of_the_next_request() -> None:
-    flags = ("--engine=simulated", "--engine-args=token_seconds=0.05", "--stall-seconds=1")
+    flags = ("--engine=simulated", "--engine-args=token_seconds=0.05", "--header-seconds=1")
     body = {"prompt": "Count", "max_tokens": 60, "ignore_eos": True, "stream": True}
     with running_server(*flags) as server, connect(server) as connection:
         connection.sendall(request("POST", "/v1/completions", body))

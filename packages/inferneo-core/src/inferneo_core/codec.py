@@ -1,6 +1,8 @@
 """Receives structs or bytes; hands on JSON bytes or structs, by codecs that are built once."""
 
 import re
+import types
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -11,6 +13,9 @@ from inferneo_core.errors import InvalidRequest
 
 T = TypeVar("T")
 
+# Of a body beyond this size, only the first unknown field is named.
+MAX_NAMED_BYTES = 256 * 1024
+
 encode: Final = msgspec.json.Encoder().encode
 
 chat_request: Final = msgspec.json.Decoder(ChatCompletionRequest)
@@ -19,7 +24,7 @@ completion_request: Final = msgspec.json.Decoder(CompletionRequest)
 _fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `[^`]*`")
+_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 
 
@@ -62,15 +67,28 @@ def decode_known(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, list
     try:
         return decoder.decode(body), []
     except msgspec.ValidationError as error:
-        if not _UNKNOWN.fullmatch(str(error)):
+        first = _UNKNOWN.fullmatch(str(error))
+        if not first:
             return decode_request(body, decoder), []  # which tells what is wrong
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return decode_request(body, decoder), []
+    if len(body) > MAX_NAMED_BYTES:
+        # To name a million fields would take seconds: here it is the first alone.
+        known = decode_request(body, _patient(decoder.type))
+        return decode_request(encode(known), decoder), [first.group(1)]
     fields = decode_request(body, _fields)
     names = {field.encode_name for field in msgspec.structs.fields(decoder.type)}  # type: ignore[arg-type]
-    known = {name: value for name, value in fields.items() if name in names}
-    unknown = [name for name in fields if name not in known]
-    return decode_request(encode(known), decoder), unknown
+    unknown = [name for name in fields if name not in names]
+    rest = {name: value for name, value in fields.items() if name in names}
+    return decode_request(encode(rest), decoder), unknown
+
+
+@lru_cache(maxsize=64)
+def _patient(kind: Any) -> msgspec.json.Decoder[Any]:
+    """A decoder of the same struct that passes over what it does not know."""
+    return msgspec.json.Decoder(
+        types.new_class(kind.__name__, (kind,), {"forbid_unknown_fields": False})
+    )
 
 
 def _explain(text: str, within: str = "") -> tuple[str, str | None]:

@@ -138,6 +138,7 @@ def make_service(settings: Settings) -> Service:
             max_tokens=settings.queue_tokens,
             max_seconds=settings.queue_seconds,
         ),
+        log_prompts=settings.log_prompts,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import secrets
 import signal
 import socket
@@ -20,7 +21,9 @@ from inferneo_server.engines.base import Task
 from inferneo_server.metrics import ACTIVE_CONNECTIONS, TASKS
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
-from inferneo_server.transports.uvicorn import SocketProtocol, http_protocol
+from inferneo_server.transports.tls import Certificate
+from inferneo_server.transports.uvicorn import ConnectionLimits, http_protocol
+from inferneo_server.transports.uvicorn_sockets import SocketProtocol
 
 PROGRESS_SECONDS = 5.0
 DRAIN_POLL_SECONDS = 0.05
@@ -28,6 +31,8 @@ DRAIN_POLL_SECONDS = 0.05
 FLUSH_SECONDS = 3
 # What the system takes of an answer beyond what is on its way.
 UNSENT_BYTES = 64 * 1024
+# What the server needs for itself: files, its engines, and who is turned away.
+OWN_DESCRIPTORS = 256
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +135,9 @@ async def serve(settings: Settings) -> None:
         EngineStartError: the model could not be loaded.
         DatabaseError: a store of limits or usage cannot be opened.
         ListenError: the port cannot be opened.
+        TlsError: the certificate or its key cannot be used.
     """
+    certificate = Certificate(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
     settings = _with_key(settings)
     keys = make_keys(settings)
     service = make_service(settings)
@@ -141,7 +148,9 @@ async def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        http=http_protocol(settings.stall_seconds),
+        http=http_protocol(_connection_limits(settings)),
+        timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]  # a float does as well
+        ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
         lifespan="off",
         proxy_headers=False,
         ws=SocketProtocol,
@@ -158,11 +167,14 @@ async def serve(settings: Settings) -> None:
     models = asyncio.create_task(service.registry.run())
     stores = asyncio.create_task(service.spending.run())
     progress = asyncio.create_task(_tell_progress(settings, server, service))
+    following = asyncio.create_task(certificate.follow()) if certificate else None
     models.add_done_callback(server.exit_without_models)
     try:
         await server.serve()
     finally:
         progress.cancel()
+        if following is not None:
+            following.cancel()
         failure = models.exception() if models.done() and not models.cancelled() else None
         # Before the engine: what it fails would be kept for its readers.
         await service.streams.aclose()
@@ -188,6 +200,18 @@ def _without_errors(log: logging.Logger) -> Iterator[None]:
         yield
     finally:
         log.removeFilter(passes)
+
+
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    """The limits of connections, within those of the system: without a descriptor to accept the
+    next client, nobody could tell it why."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return ConnectionLimits(
+        header_seconds=settings.header_seconds,
+        stall_seconds=settings.stall_seconds,
+        max_connections=max(1, min(settings.max_connections, descriptors - OWN_DESCRIPTORS)),
+        max_body_bytes=settings.max_body_bytes,
+    )
 
 
 def _bound_stalled(listener: Any, seconds: float) -> None:
@@ -243,7 +267,8 @@ async def _tell_progress(settings: Settings, server: DrainingServer, service: Se
 def _url(server: uvicorn.Server) -> str:
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{host}:{port}"
+    scheme = "https" if server.config.is_ssl else "http"
+    return f"{scheme}://{host}:{port}"
 
 
 def _example(tasks: Set[Task]) -> tuple[str, str]:

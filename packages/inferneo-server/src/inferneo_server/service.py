@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
 
 from inferneo_core.chat import ChatCompletionRequest
+from inferneo_core.codec import encode
 from inferneo_core.completions import CompletionRequest
 from inferneo_core.errors import (
     ContextLengthExceeded,
@@ -25,6 +27,11 @@ from inferneo_server.spending import Spending
 from inferneo_server.streams import Reader, Streams
 from inferneo_server.submission import submit
 
+# Characters of a prompt that a log takes.
+MAX_LOGGED_PROMPT = 10_000
+
+logger = logging.getLogger(__name__)
+
 
 class Service:
     """Checks a request, renders its prompt and submits it. All that can be refused is refused here,
@@ -43,7 +50,10 @@ class Service:
         streams: Streams | None = None,
         spending: Spending | None = None,
         queues: Queues | None = None,
+        *,
+        log_prompts: bool = False,
     ) -> None:
+        self._log_prompts = log_prompts
         self.registry = registry
         self.streams = streams or Streams()
         self.spending = spending or Spending()
@@ -189,6 +199,8 @@ class Service:
         # Not sooner: what had begun before may still be joined.
         if self.draining:
             raise Draining
+        if self._log_prompts:
+            _log_prompt(request)
         return self._generate(request, terms, wording)
 
     async def _generate(
@@ -211,3 +223,9 @@ class Service:
                 queues=self.queues,
                 log_bytes=self.streams.log_bytes,
             )
+
+
+def _log_prompt(request: ChatCompletionRequest | CompletionRequest) -> None:
+    asked = request.messages if isinstance(request, ChatCompletionRequest) else request.prompt
+    # As JSON: a line of the log stays a line.
+    logger.info("Asked for: %.*s", MAX_LOGGED_PROMPT, encode(asked).decode())

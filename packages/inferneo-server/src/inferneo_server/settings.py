@@ -158,6 +158,24 @@ class Settings(BaseSettings):
         description="how long a client may take nothing of what is sent to it, or send nothing of "
         "a request that is not whole",
     )
+    header_seconds: float = Field(
+        10.0, gt=0, description="time for the head of a request, from its first byte to its last"
+    )
+    idle_seconds: float = Field(
+        5.0, gt=0, description="how long a connection stays open between requests"
+    )
+    max_connections: int = Field(
+        10_000,
+        ge=1,
+        description="connections at once, at most as many as the system has descriptors for; "
+        "those beyond are answered 503",
+    )
+    tls_cert: Path | None = Field(
+        None, description="certificate (PEM, with those between it and its authority); gives https"
+    )
+    tls_key: Path | None = Field(
+        None, description="key of the certificate (default: it is in the file of the certificate)"
+    )
     max_resume_seconds: float = Field(
         600.0, ge=0, description="largest `Inferneo-Resume-For` that is granted"
     )
@@ -236,6 +254,9 @@ class Settings(BaseSettings):
         "info", description="what is logged"
     )
     access_log: bool = Field(True, description="one line for each request")
+    log_prompts: bool = Field(
+        False, description="log the prompts of chats and texts, a line for each; never the answers"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -268,6 +289,12 @@ class Settings(BaseSettings):
     def _check_stores(self) -> Self:
         if self.usage_store == "redis" and self.limits_store in ("memory", "sqlite"):
             raise ValueError("usage_store: redis needs a limits_store that names the Redis")
+        return self
+
+    @model_validator(mode="after")
+    def _pair_of_tls(self) -> Self:
+        if self.tls_key and not self.tls_cert:
+            raise ValueError("tls_key has no tls_cert")
         return self
 
     @property

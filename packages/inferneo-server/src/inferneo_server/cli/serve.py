@@ -28,6 +28,7 @@ def run(values: argparse.Namespace) -> int:
     from inferneo_server.database import DatabaseError
     from inferneo_server.engines.base import EngineStartError
     from inferneo_server.server import ListenError, serve
+    from inferneo_server.transports.tls import TlsError
 
     # Of what others log, warnings; the level is for our own lines.
     logging.basicConfig(
@@ -40,10 +41,8 @@ def run(values: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
-    except DatabaseError as error:
+    except (DatabaseError, ListenError, TlsError) as error:
         raise Failure(str(error)) from None
     except EngineStartError as error:
         raise Failure(f"{settings.model} cannot be served: {error}") from None
-    except ListenError as error:
-        raise Failure(str(error)) from None
     return 0

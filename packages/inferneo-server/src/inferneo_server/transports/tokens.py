@@ -38,6 +38,7 @@ class Token(Struct, frozen=True, kw_only=True):
 @post(
     "/tokens",
     status_code=200,
+    response_headers={"cache-control": "no-store"},
     responses=error_responses(400, 401, 403, 413),
     # A key that may do anything may hand that on.
     opt={"scope": ANY_SCOPE},
