@@ -34,6 +34,7 @@ def main() -> int:
     figures = asyncio.run(_measure(options.rounds, options.device))
     page = _page(figures, options.rounds, options.device)
     print(page)
+    options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "benchmarks-torch.md").write_text(page)
     rates = {level: rate for level, rate, _ in figures}
     return 0 if rates[8] > 2 * rates[1] else 1
