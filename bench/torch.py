@@ -14,8 +14,9 @@ from typing import Final
 
 from bench.record import machine
 from inferneo_core.sampling import SamplingFields
-from inferneo_server.app import make_engine
+from inferneo_server.devices import find_device
 from inferneo_server.engines.base import Engine
+from inferneo_server.engines.making import make_engine
 from inferneo_server.settings import load_settings
 
 _ROOT: Final = Path(__file__).parent.parent
@@ -43,7 +44,8 @@ def main() -> int:
 async def _measure(rounds: int, device: str) -> list[tuple[int, float, float]]:
     """For each level the tokens per second, and the milliseconds of a step: medians of rounds."""
     arguments = {"device": device, "max_model_len": 2048}
-    engine = make_engine(load_settings(engine="torch", engine_args=arguments))
+    settings = load_settings(engine="torch", engine_args=arguments)
+    engine = make_engine(settings.model_specs[0], find_device("cpu"))
     await engine.start()
     try:
         await _round(engine, 2)

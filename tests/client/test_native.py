@@ -87,7 +87,6 @@ def test_models_and_devices_are_changed_by_their_routes(other: ScriptedServer) -
     ]
 
 
-@pytest.mark.skipif(not has("generating"), reason="the server has no /api/v1 yet")
 @pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
 def test_our_server_answers_prompts(run: Any, simulated_server: RunningServer) -> None:
     async def main() -> None:
@@ -105,7 +104,6 @@ def test_our_server_answers_prompts(run: Any, simulated_server: RunningServer) -
     run(main) if run is trio.run else run(main())
 
 
-@pytest.mark.skipif(not has("transports.devices"), reason="the server has no devices yet")
 def test_our_server_lists_its_devices(simulated_server: RunningServer) -> None:
     with Inferneo(base_url=f"{simulated_server.url}/v1") as client:
         status = client.devices.status()
@@ -116,7 +114,6 @@ def test_our_server_lists_its_devices(simulated_server: RunningServer) -> None:
         assert len(client.devices.gpu_info().gpus) == len(gpus)
 
 
-@pytest.mark.skipif(not has("transports.models"), reason="the server loads no models yet")
 def test_our_server_loads_and_unloads(simulated_server: RunningServer) -> None:
     with Inferneo(base_url=f"{simulated_server.url}/v1") as client:
         events = list(client.models.load("second", engine="simulated", stream=True))

@@ -44,6 +44,7 @@ def routes(state_dir: Path) -> list[Route]:
     while not isinstance(app, Litestar):
         app = app._app
     found = []
+    handlers: list[tuple[str, Any]]
     for route in app.routes:
         path = str(route.path_format)
         for parameter in route.path_parameters:

@@ -14,8 +14,9 @@ import pytest
 
 from inferneo_core.errors import EngineUnavailable, InvalidRequest, Overloaded
 from inferneo_core.sampling import SamplingFields
-from inferneo_server.app import make_engine
+from inferneo_server.devices import find_device
 from inferneo_server.engines.base import DeltaStream, Engine, EngineStartError, PoolingOptions
+from inferneo_server.engines.making import make_engine
 from inferneo_server.settings import load_settings
 from tests.servers import RunningServer
 
@@ -140,10 +141,16 @@ def runner() -> Any:
 def narrow(runner: asyncio.Runner) -> Any:
     """An engine that writes one choice at a time, and lets one wait."""
     arguments = {"max_num_seqs": 1, "max_queue": 1, "max_model_len": 1024}
-    engine = make_engine(load_settings(engine="torch", engine_args=arguments))
+    engine = torch_engine(engine_args=arguments)
     runner.run(engine.start())
     yield engine
     runner.run(engine.aclose())
+
+
+def torch_engine(**settings: Any) -> Engine:
+    """A torch engine on the CPU, not started."""
+    specs = load_settings(engine="torch", **settings).model_specs
+    return make_engine(specs[0], find_device("cpu"))
 
 
 async def begin(engine: Engine, tokens: int) -> DeltaStream:
@@ -212,12 +219,12 @@ def test_what_it_cannot_do_is_refused(narrow: Engine, runner: asyncio.Runner) ->
 )
 def test_arguments_that_do_not_fit_are_named(arguments: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(EngineStartError) as refused:
-        make_engine(load_settings(engine="torch", engine_args=arguments))
+        torch_engine(engine_args=arguments)
     assert [word for word in words if word not in str(refused.value)] == []
 
 
 def test_a_device_that_is_not_there_is_told(runner: asyncio.Runner) -> None:
-    engine = make_engine(load_settings(engine="torch", engine_args={"device": "cuda:7"}))
+    engine = torch_engine(engine_args={"device": "cuda:7"})
 
     async def start() -> None:
         try:
@@ -240,7 +247,7 @@ def test_vectors_are_those_of_sentence_transformers(
     )
 
     async def embedded() -> Any:
-        engine = make_engine(load_settings(engine="torch", model=str(minilm_folder)))
+        engine = torch_engine(model=str(minilm_folder))
         await engine.start()
         try:
             assert (engine.tasks, engine.max_model_len) == ({"embed"}, 256)
@@ -260,7 +267,7 @@ def test_vectors_are_those_of_sentence_transformers(
 
 def test_streams_fail_when_the_engine_dies(runner: asyncio.Runner) -> None:
     async def die() -> str:
-        engine: Any = make_engine(load_settings(engine="torch"))
+        engine: Any = torch_engine()
         await engine.start()
         stream = await begin(engine, 1000)
         await anext(stream)

@@ -35,14 +35,16 @@ def run(
     )
 
 
-def told(*arguments: str, **environment: str) -> str:
-    done = run(*arguments, **environment)
+def told(*arguments: str, path: Path | None = None, **environment: str) -> str:
+    done = run(*arguments, path=path, **environment)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-def complaint(*arguments: str, status: int = 1, **environment: str) -> str:
-    done = run(*arguments, **environment)
+def complaint(
+    *arguments: str, status: int = 1, path: Path | None = None, **environment: str
+) -> str:
+    done = run(*arguments, path=path, **environment)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr.splitlines()[-1]

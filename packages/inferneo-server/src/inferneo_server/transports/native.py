@@ -40,8 +40,8 @@ class _WholeOrEvents(Operation):
     """A route that answers in two ways; Litestar describes one for each status."""
 
     def __post_init__(self) -> None:
-        data = {"data": Schema(type=OpenAPIType.STRING)}
-        event = Schema(type=OpenAPIType.OBJECT, properties=data, required=["data"])
+        data = Schema(type=OpenAPIType.STRING)
+        event = Schema(type=OpenAPIType.OBJECT, properties={"data": data}, required=["data"])
         content = getattr((self.responses or {}).get("200"), "content", None)
         if content is not None:
             content["text/event-stream"] = OpenAPIMediaType(schema=event)
