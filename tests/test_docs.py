@@ -1,12 +1,17 @@
-"""The examples of the documentation run, as they stand, against a real server."""
+"""The examples of the documentation run, as they stand, against a real server, and print what the
+pages show below them."""
 
 import os
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 from write_configuration import page
 
@@ -15,59 +20,125 @@ from tests.servers import RunningServer
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SECONDS = 120
+ADDRESS = "http://127.0.0.1:8000"
+# An example may have a second engine started.
+SECONDS = 300
 
-_BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.M | re.S)
+# A block, and what it prints: the block of text right below it, if there is one.
+_BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.M | re.S)
 _EXCUSED = re.compile(r"<!-- not executed: .+ -->$")
 # The embedded model only writes: what it cannot do is asked of the simulated engine.
 _SIMULATED = "<!-- executed on the simulated engine -->"
+# The server that the example starts is ended with it.
+_OWN = "<!-- executed with a server of its own -->"
+_ENDS = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"
+_GOES_ON = "<!-- goes on from the example above -->"
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
 class Example(NamedTuple):
-    """A block of a page, and the line above it."""
+    """A block of a page with those that go on from it, and the line above it.
+
+    `prints` is a pattern of what it prints.
+    """
 
     place: str
     language: str
     code: str
-    simulated: bool
+    mark: str
+    prints: str
 
 
 def examples() -> list[Example]:
     """All blocks that a reader would run, but for those that say why not."""
-    found = []
+    found: list[Example] = []
     for path in PAGES:
         text = path.read_text()
         for block in _BLOCK.finditer(text):
-            above = text[: block.start()].rstrip("\n").rpartition("\n")[2]
+            mark = text[: block.start()].rstrip("\n").rpartition("\n")[2]
+            if _EXCUSED.match(mark):
+                continue
+            language, code, printed = block.groups()
+            prints = pattern_of("...\n" if printed is None else printed)
+            if mark == _GOES_ON:
+                before = found.pop()
+                found.append(
+                    before._replace(code=before.code + code, prints=before.prints + prints)
+                )
+                continue
             line = text[: block.start()].count("\n") + 1
-            if not _EXCUSED.match(above):
-                place, simulated = f"{path.name}:{line}", above == _SIMULATED
-                found.append(Example(place, block.group(1), block.group(2), simulated))
+            found.append(Example(f"{path.name}:{line}", language, code, mark, prints))
     return found
 
 
+def pattern_of(printed: str) -> str:
+    """What a page shows, as a pattern: `...` is whatever stands there, a line of it any lines."""
+    lines = [
+        "(?:.*\n)*?" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*?") + "\n"
+        for line in printed.splitlines()
+    ]
+    return "".join(lines)
+
+
+@pytest.mark.timeout(2 * SECONDS)
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.place)
-def test_an_example_runs(example: Example, request: pytest.FixtureRequest) -> None:
-    name = "simulated_server" if example.simulated else "vllm_server"
-    server: RunningServer = request.getfixturevalue(name)
-    code = example.code.replace("http://127.0.0.1:8000", server.url)
-    command = {
-        "python": [sys.executable, "-c", code],
-        "bash": ["bash", "-euo", "pipefail", "-c", code],
-    }[example.language]
+def test_an_example_runs(example: Example, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    if example.mark == _OWN:
+        port = free_port()
+        own = {"INFERNEO_PORT": str(port), "INFERNEO_STATE_DIR": str(tmp_path)}
+        code = f"{_ENDS}\ncd {tmp_path}\n{example.code}"
+        done = run(example.language, code, f"http://127.0.0.1:{port}", **own)
+    else:
+        name = "simulated_server" if example.mark == _SIMULATED else "vllm_server"
+        server: RunningServer = request.getfixturevalue(name)
+        with left_as_it_was(server):
+            done = run(example.language, example.code, server.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout or example.language == "python"
+    assert re.fullmatch(example.prints, done.stdout) or example.language == "python", done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def run(language: str, code: str, url: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run an example with the server at that address, and bound it with all that it starts."""
+    command = {"python": [sys.executable, "-c"], "bash": ["bash", "-euo", "pipefail", "-c"]}
     # The programs that the packages bring stand beside the interpreter.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command,
-        env={**os.environ, "PATH": path},
+    return subprocess.run(
+        ["timeout", str(SECONDS), *command[language], code.replace(ADDRESS, url)],
+        env={**os.environ, "PATH": path, **more},
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=SECONDS + 30,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout or example.language == "python"
-    assert "Traceback" not in done.stderr
+
+
+def free_port() -> int:
+    """A port of loopback that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
+
+
+@contextmanager
+def left_as_it_was(server: RunningServer) -> Iterator[None]:
+    """Unload what an example that failed has left loaded."""
+    with httpx.Client(base_url=f"{server.url}/v1/models", timeout=60) as client:
+        before = {model["id"] for model in client.get("").json()["data"]}
+        try:
+            yield
+        finally:
+            for model in client.get("").json()["data"]:
+                if model["id"] not in before:
+                    client.post(f"/{model['id']}/unload", json={"force": True})
+
+
+def test_what_a_page_shows_is_what_must_be_printed() -> None:
+    shown = pattern_of("one ... three\n...\nend.\n")
+    assert re.fullmatch(shown, "one 2 three\nmore\nend.\n")
+    assert re.fullmatch(shown, "one 2 three\nend.\n")
+    for printed in ("one 2\n three\nend.\n", "one 2 three\nend!\n", "one 2 three\n", ""):
+        assert not re.fullmatch(shown, printed)
 
 
 def test_the_pages_have_examples() -> None:
