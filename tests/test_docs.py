@@ -34,6 +34,7 @@ _OWN = "<!-- executed with a server of its own -->"
 _ENDS = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"
 _GOES_ON = "<!-- goes on from the example above -->"
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+_HEADING_LINK = re.compile(r"\]\((?!https?:)([^)#]*)#([^)]+)\)")
 
 
 class Example(NamedTuple):
@@ -149,6 +150,19 @@ def test_the_pages_have_examples() -> None:
 def test_links_between_pages_lead_somewhere(path: Path) -> None:
     targets = _LINK.findall(path.read_text())
     assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_to_headings_lead_to_one(path: Path) -> None:
+    for target, heading in _HEADING_LINK.findall(path.read_text()):
+        text = (path.parent / target if target else path).read_text()
+        anchors = [anchor_of(title) for title in re.findall(r"^#+ (.+)$", text, re.M)]
+        assert heading in anchors, f"{target}#{heading}"
+
+
+def anchor_of(title: str) -> str:
+    """What a link calls a heading, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def test_every_setting_is_in_the_table_of_the_page() -> None:
