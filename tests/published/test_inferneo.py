@@ -1,6 +1,8 @@
 """The Inferneo API, called as a client would that was written from its page."""
 
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import requests
 
 from tests.published.conftest import Run
 from tests.published.shapes import SECONDS, USAGE, fits, sent_events
-from tests.servers import RunningServer
+from tests.servers import RunningServer, running_server
 
 MODEL = "inferneo-tiny"
 HEADERS = {"Authorization": "Bearer your-api-key", "Content-Type": "application/json"}
@@ -167,6 +169,44 @@ def test_an_error_has_the_fields_of_the_page(vllm_server: RunningServer) -> None
     answer = post(vllm_server, "/completions", {"model": MODEL, "prompt": "a", "temperature": 9})
     assert answer.status_code == 400
     fits(answer.json(), {"error": {**error, "param": "temperature", "code": str}})
+
+
+@pytest.fixture(scope="module")
+def limited_server() -> Iterator[RunningServer]:
+    """A server with the limits of the page."""
+    flags = ("--engine=simulated", "--api-key=your-api-key", "--default-limits=inferneo")
+    with running_server(*flags) as server:
+        yield server
+
+
+def test_answers_count_down_the_limits_of_the_page(limited_server: RunningServer) -> None:
+    body = {"model": MODEL, "prompt": "Hello", "max_tokens": 4}
+    asked = time.time()
+    first = post(limited_server, "/completions", body)
+    second = post(limited_server, "/completions", {**body, "stream": True})
+
+    # As the page spells them; requests, as HTTP does, knows headers in any case of letters.
+    assert first.headers["X-RateLimit-Limit"] == second.headers["X-RateLimit-Limit"] == "60"
+    left = [answer.headers["X-RateLimit-Remaining"] for answer in (first, second)]
+    assert left == ["59", "58"]
+    # Seconds since 1970, as on the page: the end of the minute that the first request began.
+    for answer in (first, second):
+        assert asked < int(answer.headers["X-RateLimit-Reset"]) <= time.time() + 61
+    assert first.headers["X-RateLimit-Limit-Tokens"] == "150000"
+
+
+def test_the_sixty_first_request_of_a_minute_is_refused(limited_server: RunningServer) -> None:
+    body = {"model": MODEL, "prompt": "Hello", "max_tokens": 1}
+    for _ in range(61):
+        answer = post(limited_server, "/completions", body)
+        if answer.status_code == 429:
+            break
+        assert answer.status_code == 200, answer.text
+
+    assert answer.status_code == 429
+    fits(answer.json(), {"error": {"message": str, "code": "rate_limit_exceeded"}})
+    assert answer.headers["X-RateLimit-Remaining"] == "0"
+    assert int(answer.headers["Retry-After"]) <= 60
 
 
 def test_the_lines_of_the_shell_run(shell: Run) -> None:
