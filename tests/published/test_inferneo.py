@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -171,42 +170,27 @@ def test_an_error_has_the_fields_of_the_page(vllm_server: RunningServer) -> None
     fits(answer.json(), {"error": {**error, "param": "temperature", "code": str}})
 
 
-@pytest.fixture(scope="module")
-def limited_server() -> Iterator[RunningServer]:
-    """A server with the limits of the page."""
-    flags = ("--engine=simulated", "--api-key=your-api-key", "--default-limits=inferneo")
-    with running_server(*flags) as server:
-        yield server
-
-
-def test_answers_count_down_the_limits_of_the_page(limited_server: RunningServer) -> None:
+def test_answers_count_down_the_limits_of_the_page_and_the_sixty_first_is_refused() -> None:
     body = {"model": MODEL, "prompt": "Hello", "max_tokens": 4}
+    flags = ("--engine=simulated", "--api-key=your-api-key", "--default-limits=inferneo")
     asked = time.time()
-    first = post(limited_server, "/completions", body)
-    second = post(limited_server, "/completions", {**body, "stream": True})
+    with running_server(*flags) as server:
+        answers = [post(server, "/completions", {**body, "stream": True})]
+        answers += [post(server, "/completions", body) for _ in range(60)]
 
-    # As the page spells them; requests, as HTTP does, knows headers in any case of letters.
-    assert first.headers["X-RateLimit-Limit"] == second.headers["X-RateLimit-Limit"] == "60"
-    left = [answer.headers["X-RateLimit-Remaining"] for answer in (first, second)]
-    assert left == ["59", "58"]
+    # As the page spells them; `requests` knows headers in any case of letters, as HTTP does.
+    assert {answer.headers["X-RateLimit-Limit"] for answer in answers} == {"60"}
+    left = [int(answer.headers["X-RateLimit-Remaining"]) for answer in answers]
+    assert left == [*range(59, -1, -1), 0]
     # Seconds since 1970, as on the page: the end of the minute that the first request began.
-    for answer in (first, second):
+    for answer in answers:
         assert asked < int(answer.headers["X-RateLimit-Reset"]) <= time.time() + 61
-    assert first.headers["X-RateLimit-Limit-Tokens"] == "150000"
-
-
-def test_the_sixty_first_request_of_a_minute_is_refused(limited_server: RunningServer) -> None:
-    body = {"model": MODEL, "prompt": "Hello", "max_tokens": 1}
-    for _ in range(61):
-        answer = post(limited_server, "/completions", body)
-        if answer.status_code == 429:
-            break
-        assert answer.status_code == 200, answer.text
-
-    assert answer.status_code == 429
-    fits(answer.json(), {"error": {"message": str, "code": "rate_limit_exceeded"}})
-    assert answer.headers["X-RateLimit-Remaining"] == "0"
-    assert int(answer.headers["Retry-After"]) <= 60
+    assert answers[0].headers["X-RateLimit-Limit-Tokens"] == "150000"
+    *taken, refused = answers
+    assert {answer.status_code for answer in taken} == {200}
+    assert refused.status_code == 429
+    fits(refused.json(), {"error": {"message": str, "code": "rate_limit_exceeded"}})
+    assert int(refused.headers["Retry-After"]) <= 60
 
 
 def test_the_lines_of_the_shell_run(shell: Run) -> None:
