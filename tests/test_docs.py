@@ -167,6 +167,17 @@ def anchor_of(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text())
+    # `core/` is short for the package of that name.
+    there = [
+        path.as_posix().replace("/inferneo_core/", "/core/")
+        for path in (ROOT / "packages").rglob("*.py")
+    ]
+    assert len(named) > 50
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []
+
+
 def test_every_setting_is_in_the_table_of_the_page() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
     assert text == page(), "run `make docs`"
