@@ -82,7 +82,7 @@ class ProcessTree:
 
 
 def end_by_signal() -> None:
-    """Has a signal, by which `make` and CI end a job, end what was started, and then the program."""
+    """Has signals, by which `make` and CI end a job, end what was started, then the program."""
     for number in _ENDING:
         signal.signal(number, _stop)
 
