@@ -86,6 +86,11 @@ def test_every_setting_can_be_given_by_each_source(
         "keep_alive_seconds": ("0.5", 0.5),
         "cors_origins": ('["https://a.example"]', ["https://a.example"]),
         "stall_seconds": ("2", 2.0),
+        "header_seconds": ("2", 2.0),
+        "idle_seconds": ("2", 2.0),
+        "max_connections": ("2", 2),
+        "tls_cert": ("/a/cert", Path("/a/cert")),
+        "tls_key": ("/a/key", Path("/a/key")),
         "max_resume_seconds": ("0", 0.0),
         "repeat_seconds": ("0.5", 0.5),
         "stream_log_bytes": ("1024", 1024),
@@ -102,6 +107,7 @@ def test_every_setting_can_be_given_by_each_source(
         "state_dir": ("/a/b", Path("/a/b")),
         "log_level": ("error", "error"),
         "access_log": ("false", False),
+        "log_prompts": ("true", True),
     }
     expected: dict[str, Any] = {name: value for name, (_, value) in given.items()}
     file = config("\n".join(f"{name}: {text}" for name, (text, _) in given.items()))
