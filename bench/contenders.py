@@ -6,7 +6,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -113,6 +113,17 @@ class Server:
         self._command = command
         self._ready_path = ready_path
         self._tree: ProcessTree | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that serves."""
+        assert self._tree is not None
+        return self._tree.pid
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return self._address
 
     def start(self) -> None:
         """Starts it on a free port and waits for its readiness path to say 200."""
@@ -233,17 +244,18 @@ class Bare:
         return self._tree.stdout.readline() if ready else b""
 
 
-def inferneo(setup: Setup) -> Contender:
+def inferneo(setup: Setup, *flags: str) -> Server:
     """Our server, by its command, without its access log."""
     command = [str(Path(sys.executable).parent / "inferneo-server"), "serve"]
     command += ["--engine", "vllm", "--model", str(setup.model), "--no-access-log"]
     for key, value in setup.engine_args.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
         command += ["--engine-args", f"{key}={text}"]
+    command += flags
     return Server(setup, name="inferneo", command=command, ready_path="/ready")
 
 
-def vllm(setup: Setup) -> Contender:
+def vllm(setup: Setup, *flags: str) -> Server:
     """vLLM's own server, by its command, without its access log."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(setup.model), "--served-model-name", setup.model.name]
@@ -254,10 +266,15 @@ def vllm(setup: Setup) -> Contender:
             command.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             command += [f"--{flag}", str(value)]
+    command += flags
     return Server(setup, name="vllm", command=command, ready_path="/health")
 
 
-CONTENDERS: Final = {"inferneo": inferneo, "vllm": vllm, "bare": Bare}
+CONTENDERS: Final[Mapping[str, Callable[[Setup], Contender]]] = {
+    "inferneo": inferneo,
+    "vllm": vllm,
+    "bare": Bare,
+}
 
 
 def _free_port() -> int:

@@ -1,13 +1,19 @@
 """Receives nothing; hands on the servers that tests share: one of each kind for the session."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.redis_server import running_redis
 from tests.servers import RunningServer, running_server
+
+NODE = Path(__file__).parent / "node"
+INSTALL_SECONDS = 90
 
 # Small enough to start beside other work, and to make what does not fit easy to send.
 VLLM_FLAGS = ("--engine-args", "max_model_len=2048", "--drain-seconds", "5")
@@ -21,10 +27,24 @@ def vllm_server() -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="session")
+def torch_server() -> Iterator[RunningServer]:
+    """The embedded model on PyTorch."""
+    with running_server("--engine", "torch", *VLLM_FLAGS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def simulated_server() -> Iterator[RunningServer]:
     """The simulated engine: words without a model, at once."""
     with running_server("--engine", "simulated") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Redis. Keys of one test are in no other's way: each has owners of its own."""
+    with running_redis() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +67,27 @@ def minilm_server(minilm_folder: Path) -> Iterator[RunningServer]:
         *("--engine-args", json.dumps(shorter), "--drain-seconds", "5"),
     ) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def node_project() -> Path:
+    """The scenarios for Node with their packages, which are installed where they are not there."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("node and npm are not installed")
+    pinned = json.loads((NODE / "package.json").read_text())["dependencies"]
+    if any(_installed(name) != version for name, version in pinned.items()):
+        subprocess.run(
+            ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"],
+            cwd=NODE,
+            check=True,
+            timeout=INSTALL_SECONDS,
+        )
+    return NODE
+
+
+def _installed(package: str) -> str | None:
+    described = NODE / "node_modules" / package / "package.json"
+    if not described.exists():
+        return None
+    version: str = json.loads(described.read_text())["version"]
+    return version

@@ -96,7 +96,13 @@ def test_core_installs_and_imports_alone_in_an_empty_environment(tmp_path: Path)
 def test_the_server_is_imported_without_any_model_library() -> None:
     heavy = {"vllm", "torch", "transformers", "tokenizers", "numpy"}
 
-    assert loaded_by("inferneo_server").isdisjoint(heavy)
+    assert loaded_by("inferneo_server.server").isdisjoint(heavy)
+
+
+def test_the_servers_command_line_is_imported_without_its_web_framework() -> None:
+    heavy = {"litestar", "uvicorn", "pydantic", "yaml", "prometheus_client"}
+
+    assert loaded_by("inferneo_server.cli").isdisjoint(heavy)
 
 
 def test_the_client_is_imported_with_nothing_but_itself() -> None:
@@ -123,11 +129,22 @@ def test_a_file_imports_only_packages_that_its_own_may_know(source: Path) -> Non
     assert roots(source) & OURS <= MAY_IMPORT[package_of(source)]
 
 
-def test_only_the_vllm_engine_imports_vllm_and_tokenizers() -> None:
-    importers = {inside(source) for source in SOURCES if roots(source) & {"vllm", "tokenizers"}}
+@pytest.mark.parametrize(
+    ("libraries", "prefixes"),
+    [
+        ({"vllm"}, ("engines/vllm",)),
+        ({"torch", "transformers"}, ("engines/torch",)),
+        ({"tokenizers"}, ("engines/vllm", "engines/tokens")),
+    ],
+    ids=str,
+)
+def test_only_an_engine_imports_its_libraries(
+    libraries: set[str], prefixes: tuple[str, ...]
+) -> None:
+    importers = {inside(source) for source in SOURCES if roots(source) & libraries}
 
     assert importers
-    assert all(name.startswith("engines/vllm") for name in importers)
+    assert [name for name in importers if not name.startswith(prefixes)] == []
 
 
 def test_core_imports_nothing_but_msgspec_and_the_standard_library() -> None:

@@ -1,20 +1,29 @@
-"""Receives the settings; hands on their table, for docs/configuration.md (`make docs`)."""
+"""Receives the settings; hands on their tables, for docs/configuration.md (`make docs`)."""
 
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from inferneo_server.settings import ENV_PREFIX, Settings
+from inferneo_server.environment import ENV_PREFIX
+from inferneo_server.setting_groups import grouped
+from inferneo_server.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 
 def table() -> str:
-    """One row for each setting, as Markdown."""
+    """A table for each group of settings, with one row for each of them, as Markdown."""
+    return "\n".join(
+        f"### {group}\n\n{_rows(names)}" for group, names in grouped(Settings.model_fields)
+    )
+
+
+def _rows(names: list[str]) -> str:
     rows = ["| flag | environment | file | default | what |", "| --- | --- | --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
+    for name in names:
+        field = Settings.model_fields[name]
         default = field.get_default(call_default_factory=True)
-        shown = "" if default in (None, {}) else f"`{_yaml(default)}`"
+        shown = "" if default in (None, {}, []) else f"`{_yaml(default)}`"
         rows.append(
             f"| `--{name.replace('_', '-')}` | `{ENV_PREFIX}{name.upper()}` | `{name}` | {shown} "
             f"| {field.description}{_choices(field.annotation)} |"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from inferneo_client import ConnectionFailed, ServerError, StreamInterruptedError
-from tests.client.flavours import FLAVOURS, QUICK, SHORT, Deed, Flavour, Left, Outcome
+from tests.client.flavours import FLAVOURS, QUICK, SESSIONS, SHORT, Deed, Flavour, Left, Outcome
 from tests.client.proxy import Fault, FaultyProxy, faulty_proxy
 from tests.client.recorded import EVENTS
 from tests.client.scripted import ScriptedServer, scripted_server
@@ -43,7 +43,9 @@ def draw(rng: random.Random) -> Run:
         deed = Deed(leave=leave, after=rng.randint(1, len(EVENTS) - 1), block=rng.random() < 0.5)
     # One less than the attempts: a client that gave up would prove nothing.
     faults = [draw_fault(rng) for _ in range(rng.choice([0, 1, 1, 1, 2, 3]))]
-    return Run(rng.choice(FLAVOURS), rng.random() < 0.7, faults, deed)
+    ours = rng.random() < 0.7
+    # Only ours has sessions.
+    return Run(rng.choice(FLAVOURS + SESSIONS if ours else FLAVOURS), ours, faults, deed)
 
 
 def draw_fault(rng: random.Random) -> Fault:
@@ -72,8 +74,10 @@ class Campaign:
         self._servers = servers
         self.counts: Counter[str] = Counter()
         self._uncut = {
-            (ours, streamed): FLAVOURS[0].run(server.url, OPTIONS, Deed(streamed=streamed))
+            (ours, streamed, flavour in SESSIONS): _uncut(server, flavour, streamed)
             for ours, (server, _) in servers.items()
+            for flavour in (FLAVOURS[0], SESSIONS[0])
+            if ours or flavour not in SESSIONS
             for streamed in (True, False)
         }
 
@@ -95,7 +99,7 @@ class Campaign:
     def _wrong(self, run: Run, outcome: Outcome, server: ScriptedServer) -> Iterator[str]:
         if server.generations > 1:
             yield f"{server.generations} generations"
-        uncut = self._uncut[run.ours, run.deed.streamed]
+        uncut = self._uncut[run.ours, run.deed.streamed, run.flavour in SESSIONS]
         if plain(outcome.chunks) != plain(uncut.chunks)[: len(outcome.chunks)]:
             yield "other chunks than the uncut stream"
         if run.deed.leave:
@@ -113,6 +117,12 @@ class Campaign:
             text = _text(outcome.error.partial)
             if text != "".join(_text_of(chunk) for chunk in outcome.chunks):
                 yield "`partial` is not what came"
+
+
+def _uncut(server: ScriptedServer, flavour: Flavour, streamed: bool) -> Outcome:
+    # Generations are counted from one in each run, and named so.
+    server.reset()
+    return flavour.run(server.url, OPTIONS, Deed(streamed=streamed))
 
 
 def _wrong_leaving(run: Run, outcome: Outcome) -> Iterator[str]:
@@ -146,7 +156,7 @@ def _ending(outcome: Outcome) -> str:
 def every_byte(step: int) -> Iterator[Run]:
     """A cut behind every byte (or each so many) of our server's stream, in each flavour."""
     for position in range(0, MOST_BYTES, step):
-        for flavour in FLAVOURS:
+        for flavour in FLAVOURS + SESSIONS:
             fault = Fault("cut", at=position, reset=position % 2 == 0)
             yield Run(flavour, True, [fault], Deed())
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 
 from tests.client.recorded import EVENTS, WHOLE
+from tests.client.scripted_socket import serve_socket
 
 SECONDS = 20.0
 
@@ -95,6 +96,11 @@ class ScriptedServer:
         head = await read_head(reader)
         body = await reader.readexactly(int(head.headers.get("content-length", "0")))
         self.requests.append((head, body))
+        if head.headers.get("upgrade") == "websocket":
+            lines = [f"GET {head.path} HTTP/1.1", *(f"{n}: {v}" for n, v in head.headers.items())]
+            handshake = "\r\n".join([*lines, "", ""]).encode()
+            await serve_socket(handshake, reader, writer, self._generation)
+            return False
         if self.answer is not None and head.method == "POST":
             self.generations += 1
             writer.write(self.answer)
@@ -123,15 +129,18 @@ class ScriptedServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        key = head.headers.get("idempotency-key", "")
-        identity = self._keys.get(key) if self.ours else None
-        if identity is None:
-            self.generations += 1
-            identity = self._keys[key] = f"chatcmpl-{self.generations}"
+        identity = self._generation(head.headers.get("idempotency-key", ""))
         if body.get("stream"):
             await self._stream(identity, 0, reader, writer)
         else:
             writer.write(whole(200, WHOLE))
+
+    def _generation(self, key: str) -> str:
+        identity = self._keys.get(key) if self.ours else None
+        if identity is None:
+            self.generations += 1
+            identity = self._keys[key] = f"chatcmpl-{self.generations}"
+        return identity
 
     async def _stream(
         self,

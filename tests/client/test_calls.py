@@ -20,8 +20,7 @@ from inferneo_client import (
     Timeout,
     TooManyRequests,
 )
-from inferneo_client._calls import retry_after
-from inferneo_core.errors import AuthenticationFailed, ContextLengthExceeded
+from inferneo_core.errors import AuthenticationFailed, ContextLengthExceeded, retry_after
 from tests.client.flavours import FLAVOURS, MESSAGES, QUICK, Deed, Flavour
 from tests.client.proxy import Fault, faulty_proxy
 from tests.client.recorded import TEXT

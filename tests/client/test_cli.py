@@ -1,6 +1,7 @@
 """The commands that ask once: what they print in a pipe, their errors and exit statuses."""
 
 import json
+import math
 import subprocess
 import sys
 import tomllib
@@ -126,6 +127,16 @@ def test_each_text_becomes_a_vector_on_a_line(ours: ScriptedServer) -> None:
     assert json.loads(document.stdout)["model"] == "m"
     sent = [json.loads(body) for head, body in ours.requests if head.path == "/v1/embeddings"]
     assert sent == [{"input": ["one", "two"], "encoding_format": "float", "model": "m"}] * 2
+
+
+def test_vectors_of_a_real_server(url: str) -> None:
+    done = run("embed", "--base-url", url, "one", "two words")
+    document = json.loads(run("embed", "--base-url", url, "--json", "one", "two words").stdout)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    vectors = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(vectors) == 2 and all(abs(math.hypot(*vector) - 1) < 1e-5 for vector in vectors)
+    assert [item["embedding"] for item in document["data"]] == vectors
 
 
 def test_missing_vectors_are_an_error(ours: ScriptedServer) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
-from inferneo_client import ApiError, Inferneo, NotFound, Retry
-from inferneo_client.transports.httpx import HttpxTransport
+from inferneo_client import ApiError, AsyncInferneo, Inferneo, NotFound, Retry
+from inferneo_client.transports.httpx import AsyncHttpxTransport, HttpxTransport
 from inferneo_core.errors import ModelNotFound
 from tests.client.campaign import plain
 from tests.client.flavours import FLAVOURS, MESSAGES, QUICK, SESSIONS, Deed, Flavour
@@ -122,6 +124,34 @@ def test_a_stream_that_is_left_stops_the_engine(
     wait_running(paced_server, 0, seconds=10)
 
 
+@pytest.mark.parametrize("kind", ["httpx", "fast", "socket"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_cancelled_call_stops_the_engine_at_once(
+    paced_server: RunningServer, backend: str, kind: str
+) -> None:
+    url = f"{paced_server.url}/v1"
+
+    async def ask(client: AsyncInferneo) -> None:
+        async with anyio.create_task_group() as tasks:
+            create = client.chat.completions.create
+            tasks.start_soon(lambda: create(messages=MESSAGES, **LONG))
+            await anyio.to_thread.run_sync(wait_running, paced_server, 1)
+            tasks.cancel_scope.cancel()
+
+    async def main() -> None:
+        transport = AsyncHttpxTransport(url) if kind == "httpx" else None
+        async with AsyncInferneo(base_url=url, http_client=transport) as client:
+            if kind == "socket":
+                async with client.connect() as session:
+                    await ask(session)
+            else:
+                await ask(client)
+            # Its retry could have come for 10 seconds: it ends sooner because the server was told.
+            await anyio.to_thread.run_sync(lambda: wait_running(paced_server, 0, seconds=4))
+
+    anyio.run(main, backend=backend)
+
+
 def test_a_generation_is_cancelled_by_its_id(paced_server: RunningServer) -> None:
     with (
         Inferneo(base_url=f"{paced_server.url}/v1", retry=Retry(attempts=1)) as client,
@@ -133,3 +163,26 @@ def test_a_generation_is_cancelled_by_its_id(paced_server: RunningServer) -> Non
             list(stream)
 
     assert raised.value.code == "cancelled"
+
+
+def test_nothing_more_is_given_once_a_stream_is_cancelled(simulated_server: RunningServer) -> None:
+    # On a socket all chunks of a short answer arrive together.
+    async def main() -> list[Any]:
+        async with (
+            AsyncInferneo(base_url=f"{simulated_server.url}/v1") as client,
+            client.connect() as session,
+        ):
+            stream = await session.chat.completions.create(messages=MESSAGES, stream=True)
+            seen = []
+            async for chunk in stream:
+                seen.append(chunk)
+                await stream.cancel()
+            return seen
+
+    assert len(anyio.run(main)) == 1
+    with Inferneo(base_url=f"{simulated_server.url}/v1") as sync:
+        seen = []
+        for chunk in (stream := sync.chat.completions.create(messages=MESSAGES, stream=True)):
+            seen.append(chunk)
+            stream.cancel()
+    assert len(seen) == 1

@@ -13,7 +13,17 @@ import inferneo_client
 from inferneo_client import AsyncInferneo, AsyncStream, Inferneo, Stream
 from inferneo_client._calls import VERSION
 from inferneo_client._event_streams import AsyncEventStream, EventStream
-from inferneo_client.resources import chat, completions, models, streams
+from inferneo_client.resources import (
+    accounts,
+    chat,
+    completions,
+    devices,
+    embeddings,
+    generate,
+    models,
+    responses,
+    streams,
+)
 
 PAIRS = [
     (Inferneo, AsyncInferneo),
@@ -22,6 +32,12 @@ PAIRS = [
     (chat.Chat, chat.AsyncChat),
     (chat.ChatCompletions, chat.AsyncChatCompletions),
     (completions.Completions, completions.AsyncCompletions),
+    (embeddings.Embeddings, embeddings.AsyncEmbeddings),
+    (responses.Responses, responses.AsyncResponses),
+    (generate.Generate, generate.AsyncGenerate),
+    (devices.Devices, devices.AsyncDevices),
+    (accounts.UsageCalls, accounts.AsyncUsageCalls),
+    (accounts.Tokens, accounts.AsyncTokens),
     (models.Models, models.AsyncModels),
     (streams.Streams, streams.AsyncStreams),
 ]

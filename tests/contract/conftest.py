@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from inferneo_server.app import make_engine
+from inferneo_server.devices import find_device
 from inferneo_server.engines.base import Engine
+from inferneo_server.engines.making import make_engine
 from inferneo_server.settings import load_settings
 
-ENGINE_ARGS = {"simulated": {"max_model_len": 1024}, "vllm": {"max_model_len": 1024}}
+ENGINE_ARGS = {name: {"max_model_len": 1024} for name in ("simulated", "torch", "vllm")}
 
 
 @pytest.fixture(scope="session")
@@ -21,14 +22,14 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-@pytest.fixture(scope="session", params=["simulated", "vllm"])
+@pytest.fixture(scope="session", params=["simulated", "torch", "vllm"])
 def engine(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Engine]:
     """An engine that has been started."""
     settings = load_settings(engine=request.param, engine_args=ENGINE_ARGS[request.param])
     with warnings.catch_warnings():
         # Those of vLLM's and its parts' own code are not ours to mend.
         warnings.simplefilter("ignore")
-        engine = make_engine(settings)
+        engine = make_engine(settings.model_specs[0], find_device("cpu"))
         runner.run(engine.start())
     yield engine
     with warnings.catch_warnings():

@@ -149,6 +149,8 @@ def test_a_model_is_described_with_all_its_fields() -> None:
                 "parent": None,
                 "max_model_len": 2048,
                 "permission": [],
+                "status": "ready",
+                "aliases": [],
             }
         ],
     }

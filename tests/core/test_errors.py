@@ -19,10 +19,16 @@ from inferneo_core.errors import (
     EngineUnavailable,
     EventsDropped,
     InvalidRequest,
+    LimitsUnavailable,
     MethodNotAllowed,
+    ModelLoadFailed,
+    ModelNotAllowed,
     ModelNotFound,
     NotFound,
     Overloaded,
+    PermissionDenied,
+    QuotaExceeded,
+    RateLimited,
     RequestError,
     RequestNotFound,
     ResponseNotFound,
@@ -40,6 +46,7 @@ TREE: list[tuple[ApiError, type[Exception], int, int, str, str]] = [
     (RequestError("a"), ApiError, 400, 1008, INVALID, INVALID),
     (InvalidRequest("a"), RequestError, 400, 1008, INVALID, INVALID),
     (ContextLengthExceeded("a"), RequestError, 400, 1008, INVALID, "context_length_exceeded"),
+    (ModelLoadFailed("a"), RequestError, 400, 1008, INVALID, "model_load_failed"),
     (
         AuthenticationFailed("a"),
         RequestError,
@@ -48,6 +55,8 @@ TREE: list[tuple[ApiError, type[Exception], int, int, str, str]] = [
         "authentication_error",
         "invalid_api_key",
     ),
+    (PermissionDenied("a"), RequestError, 403, 1008, "permission_error", "permission_denied"),
+    (ModelNotAllowed("a"), PermissionDenied, 403, 1008, "permission_error", "model_not_allowed"),
     (NotFound("a"), RequestError, 404, 1008, INVALID, "not_found"),
     (ModelNotFound("a", ["b"]), NotFound, 404, 1008, INVALID, "model_not_found"),
     (StreamNotFound("a"), NotFound, 404, 1008, INVALID, "stream_not_found"),
@@ -57,10 +66,27 @@ TREE: list[tuple[ApiError, type[Exception], int, int, str, str]] = [
     (Conflict("a"), RequestError, 409, 1008, INVALID, "conflict"),
     (EventsDropped("a"), RequestError, 410, 1008, INVALID, "stream_truncated"),
     (TooManyRequests("a"), RequestError, 429, 1013, INVALID, "too_many_requests"),
+    (
+        RateLimited("a", unit="tokens", retry_after=1),
+        TooManyRequests,
+        429,
+        1013,
+        "tokens",
+        "rate_limit_exceeded",
+    ),
+    (
+        QuotaExceeded("a", retry_after=None),
+        TooManyRequests,
+        429,
+        1013,
+        "insufficient_quota",
+        "insufficient_quota",
+    ),
     (Cancelled("a"), RequestError, 499, 1008, INVALID, "cancelled"),
     (ServerError("a"), ApiError, 500, 1011, "server_error", "server_error"),
     (EngineUnavailable("a"), ServerError, 503, 1012, "server_error", "engine_unavailable"),
     (Overloaded("a"), ServerError, 503, 1013, "server_error", "overloaded"),
+    (LimitsUnavailable(), ServerError, 503, 1013, "server_error", "limits_unavailable"),
     (Draining(), ServerError, 503, 1012, "server_error", "draining"),
     (DeadlineExceeded(), ServerError, 504, 1011, "server_error", "deadline_exceeded"),
 ]
@@ -152,7 +178,7 @@ def test_a_refused_key_names_the_scheme() -> None:
         (EngineUnavailable("a"), "5", "5000"),
         (EngineUnavailable("a", retry_after=0.25), "1", "250"),
         (Overloaded("a"), "1", "1000"),
-        (Overloaded("a", retry_after=2.4), "2", "2400"),
+        (Overloaded("a", retry_after=2.4), "3", "2400"),
         (Draining(), "1", "1000"),
         (TooManyRequests("a"), "1", "1000"),
         (TooManyRequests("a", retry_after=0.1), "1", "100"),
@@ -164,9 +190,9 @@ def test_what_may_succeed_later_says_when(error: ApiError, seconds: str, millise
 
 @pytest.mark.parametrize(
     ("given", "seconds", "milliseconds"),
-    [(0, "1", "0"), (0.0004, "1", "0"), (0.4, "1", "400"), (1.6, "2", "1600"), (90, "90", "90000")],
+    [(0, "1", "0"), (0.0004, "1", "1"), (0.4, "1", "400"), (1.2, "2", "1200"), (90, "90", "90000")],
 )
-def test_whole_seconds_are_never_none_since_that_means_at_once(
+def test_whole_seconds_are_never_too_few_since_who_comes_early_is_refused_again(
     given: float, seconds: str, milliseconds: str
 ) -> None:
     assert retry_headers(given) == {"retry-after": seconds, "retry-after-ms": milliseconds}

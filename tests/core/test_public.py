@@ -40,4 +40,5 @@ def test_nothing_else_of_a_package_is_exported(package: ModuleType) -> None:
         if not name.startswith("_") and not inspect.ismodule(value)
     }
 
-    assert own == set(package.__all__)
+    # The server imports what it exports only when it is asked for it.
+    assert own == (set() if hasattr(package, "__getattr__") else set(package.__all__))

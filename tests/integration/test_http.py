@@ -26,7 +26,8 @@ FIXED_ROUTES = [
     "/docs/openapi.yml",
     "/v1/models/a/model/with/slashes",
 ]
-PUBLIC_ROUTES = ["/", "/health", "/ready", "/docs", "/openapi.json"]
+PUBLIC_ROUTES = ["/", "/health", "/api/v1/health", "/ready"]
+PAGES = ["/docs", "/openapi.json"]
 
 
 @pytest.fixture
@@ -71,6 +72,9 @@ def test_health_tells_of_the_process_and_of_its_model(server: RunningServer) -> 
     answer = httpx.get(f"{server.url}/health")
     body = answer.json()
     told = datetime.fromisoformat(body.pop("timestamp"))
+    assert re.fullmatch(r"[\d.]+GB/[\d.]+GB", body.pop("memory_usage"))
+    assert body.pop("active_connections") > 0
+    assert isinstance(body.pop("gpus"), int) and isinstance(body.pop("nvidia_5090"), bool)
     assert answer.status_code == 200
     assert told.utcoffset() == timedelta(0)
     assert body == {
@@ -335,18 +339,22 @@ def test_comments_keep_a_silent_stream_alive(slow_server: RunningServer) -> None
 
 @pytest.mark.parametrize("credentials", [None, "", "Bearer", "Bearer wrong", "Basic sk-test"])
 def test_every_route_but_the_public_ones_wants_the_key(
-    keyed_server: RunningServer, credentials: str | None
+    keyed_server: RunningServer, key: str, credentials: str | None
 ) -> None:
     headers = {} if credentials is None else {"authorization": credentials}
     with httpx.Client(base_url=keyed_server.url, headers=headers, timeout=30) as http:
-        routes = described(http) + [("GET", path) for path in FIXED_ROUTES]
+        routes = described(http, key) + [("GET", path) for path in [*FIXED_ROUTES, *PAGES]]
         closed = [(method, path) for method, path in routes if path not in PUBLIC_ROUTES]
         assert ("POST", CHAT) in closed and ("GET", "/metrics") in closed
         for method, path in closed:
             answer = http.request(method, path)
             assert answer.status_code == 401, path
-            assert answer.headers["www-authenticate"] == "Bearer"
-            if path.startswith("/v1/messages"):
+            page = path.startswith(tuple(PAGES))
+            scheme = "Basic" if page else "Bearer"
+            assert answer.headers["www-authenticate"].split()[0] == scheme
+            if path.startswith("/api/v1"):
+                assert answer.json()["error"]["code"] == "AUTHENTICATION_FAILED"
+            elif path.startswith("/v1/messages"):
                 assert answer.json()["error"]["type"] == "authentication_error"
             else:
                 assert code(answer) == "invalid_api_key", path
@@ -357,14 +365,18 @@ def test_every_route_but_the_public_ones_wants_the_key(
 def test_the_key_opens_every_route(keyed_server: RunningServer, key: str) -> None:
     headers = {"authorization": f"Bearer {key}"}
     with httpx.Client(base_url=keyed_server.url, headers=headers, timeout=30) as http:
-        for method, path in described(http) + [("GET", path) for path in FIXED_ROUTES]:
+        for method, path in described(http, key) + [
+            ("GET", path) for path in [*FIXED_ROUTES, *PAGES]
+        ]:
             assert http.request(method, path).status_code != 401
         assert http.post(CHAT, json=ASKED).status_code == 200
 
 
-def described(http: httpx.Client) -> list[tuple[str, str]]:
+def described(http: httpx.Client, key: str) -> list[tuple[str, str]]:
     """Method and path of each route that `/openapi.json` describes."""
-    paths: dict[str, dict[str, Any]] = http.get("/openapi.json").json()["paths"]
+    paths: dict[str, dict[str, Any]] = http.get(
+        "/openapi.json", headers={"authorization": f"Bearer {key}"}
+    ).json()["paths"]
     return [
         (method.upper(), path.replace("{model_id}", "inferneo-tiny"))
         for path, operations in paths.items()

@@ -337,12 +337,6 @@ def test_what_is_out_of_range_is_refused_by_name(
     assert refusal(vllm_server, path, body)["param"] == param
 
 
-def test_a_priority_needs_an_engine_that_heeds_it(vllm_server: RunningServer) -> None:
-    error = refusal(vllm_server, CHAT, QUESTION | GREEDY | {"priority": 3})
-
-    assert error["param"] == "priority"
-
-
 def test_logprobs_are_those_of_the_tokens(vllm_server: RunningServer) -> None:
     """All 20 candidates and the rest make no more than certainty."""
     body = QUESTION | {"temperature": 1, "max_tokens": 3, "logprobs": True, "top_logprobs": 20}

@@ -5,7 +5,7 @@ import contextlib
 import gc
 import json
 import selectors
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from inferneo_core.completions import CompletionRequest
@@ -13,6 +13,8 @@ from inferneo_server.answers.text import TextForm
 from inferneo_server.engines.base import Delta, Engine
 from inferneo_server.engines.simulated import SimulatedDelta
 from inferneo_server.generation import Generation, Terms
+from inferneo_server.hardware.device import Device
+from inferneo_server.model_spec import ModelSpec
 from inferneo_server.registry import Registry
 from inferneo_server.service import Service
 from inferneo_server.streams import Reader, Streams
@@ -22,10 +24,19 @@ BOUND_SECONDS = 20.0
 KEPT = Terms(resume_for=60)
 
 
+CPU = Device(name="cpu", type="cpu", index=0, vendor="", model="")
+
+
+def one_model(make_engine: Callable[[], Engine], name: str = MODEL) -> Registry:
+    """A registry of one model, which runs on the engines that are made so."""
+    spec = ModelSpec(name=name, model=name, engine="simulated")
+    return Registry([spec], lambda *_: make_engine(), lambda *_: CPU)
+
+
 @contextlib.asynccontextmanager
 async def ready_service(engine: Engine) -> AsyncIterator[Service]:
     """A service whose only model runs on this engine. All that the block does is bounded."""
-    registry = Registry(MODEL, lambda: engine)
+    registry = one_model(lambda: engine)
     running = asyncio.create_task(registry.run())
     try:
         async with asyncio.timeout(BOUND_SECONDS):

@@ -10,7 +10,8 @@ from inferneo_server.access.identity import Identity
 from inferneo_server.admission import Admission, Demand, Place
 from tests.server.services import run_quickly, settle
 
-ONE = Demand(choices=1, prompt_tokens=10, tokens=100)
+ONE = Demand(choices=1, prompt_tokens=10)
+USED = 100
 GREEDY, MODEST, HEAVY = (
     Identity(owner="greedy"),
     Identity(owner="modest"),
@@ -41,7 +42,7 @@ class Crowd:
         self.order.append(identity.owner)
         self.held.append(place)
 
-    async def finish(self, count: int = 1, used: int = ONE.tokens) -> None:
+    async def finish(self, count: int = 1, used: int = USED) -> None:
         """The oldest that run end, one after another."""
         for _ in range(count):
             self.held.pop(0).release(used)
@@ -95,13 +96,12 @@ def test_shares_follow_the_weights() -> None:
     run_quickly(scenario())
 
 
-def test_who_uses_less_than_was_estimated_is_charged_less() -> None:
+def test_who_uses_less_is_served_more_often() -> None:
     async def scenario() -> None:
         crowd = Crowd(make(), places=1)
-        estimated = Demand(choices=1, prompt_tokens=10, tokens=1000)
         await crowd.send(GREEDY)
-        await crowd.send(MODEST, 30, estimated)
-        await crowd.send(HEAVY, 30, estimated)
+        await crowd.send(MODEST, 30)
+        await crowd.send(HEAVY, 30)
         for _ in range(20):
             await crowd.finish(used=10 if crowd.order[-1] == "modest" else 1000)
         # The share of the heavy one is three times as large, but it uses a hundred times as much.
@@ -129,7 +129,7 @@ def test_priority_comes_before_the_shares() -> None:
         crowd = Crowd(make(), places=1)
         await crowd.send(GREEDY, 5)
         await crowd.send(MODEST)
-        await crowd.send(GREEDY, 1, Demand(choices=1, prompt_tokens=1, tokens=1, priority=-1))
+        await crowd.send(GREEDY, 1, Demand(choices=1, prompt_tokens=1, priority=-1))
         await crowd.finish(2)
         assert crowd.order == ["greedy", "greedy", "modest"]
         await crowd.end()
@@ -200,7 +200,7 @@ def test_who_leaves_the_queue_frees_the_way() -> None:
     async def scenario() -> None:
         crowd = Crowd(make(), places=2)
         await crowd.send(GREEDY)
-        await crowd.send(MODEST, 1, Demand(choices=2, prompt_tokens=1, tokens=1))
+        await crowd.send(MODEST, 1, Demand(choices=2, prompt_tokens=1))
         await crowd.send(MODEST)
         assert crowd.order == ["greedy"]
         crowd.tasks[1].cancel()
@@ -215,7 +215,7 @@ def test_a_place_that_comes_together_with_a_cancellation_is_given_back() -> None
     async def scenario() -> None:
         crowd = Crowd(make(), places=1)
         await crowd.send(GREEDY, 3)
-        crowd.held.pop().release(ONE.tokens)
+        crowd.held.pop().release(USED)
         crowd.tasks[1].cancel()  # it has its place, and does not know it yet
         await settle()
         assert crowd.order == ["greedy", "greedy"]
@@ -229,7 +229,7 @@ def test_a_request_of_more_choices_than_places_runs_alone() -> None:
     async def scenario() -> None:
         crowd = Crowd(make(), places=2)
         await crowd.send(GREEDY)
-        await crowd.send(MODEST, 1, Demand(choices=5, prompt_tokens=1, tokens=1))
+        await crowd.send(MODEST, 1, Demand(choices=5, prompt_tokens=1))
         assert crowd.order == ["greedy"]
         await crowd.finish()
         assert crowd.order == ["greedy", "modest"]

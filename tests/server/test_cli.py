@@ -1,5 +1,6 @@
 """Proves what the command line takes and how it ends, run as a program of its own."""
 
+import argparse
 import os
 import re
 import socket
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from inferneo_server import Settings
-from inferneo_server.cli import _parser
-from inferneo_server.settings import ENV_PREFIX, load_settings
+from inferneo_server.cli import flags
+from inferneo_server.environment import ENV_PREFIX
+from inferneo_server.settings import load_settings
 
 END_SECONDS = 60.0  # a start, and an end, on a busy machine
 SIMULATED = ("--engine", "simulated", "--port", "0")
@@ -41,17 +43,21 @@ def complaint(*arguments: str, **environment: str) -> str:
     return done.stderr.splitlines()[-1]
 
 
+def parsed(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    flags.add_settings(parser)
+    return parser.parse_args(arguments)
+
+
 def gathered(*flags: str) -> Any:
     arguments = [part for flag in flags for part in ("--engine-args", flag)]
-    return _parser().parse_args(["serve", *arguments]).engine_args
+    return parsed(*arguments).engine_args
 
 
 def test_a_list_is_given_by_repeating_its_flag() -> None:
-    parsed = _parser().parse_args(["serve", "--cors-origins", "a", "--cors-origins", "b"])
+    given = flags.given_settings(parsed("--cors-origins", "a", "--cors-origins", "b"))
 
-    settings = load_settings(cors_origins=parsed.cors_origins)
-
-    assert settings.cors_origins == ["a", "b"]
+    assert load_settings(**given).cors_origins == ["a", "b"]
 
 
 def test_help_names_the_command_and_the_version() -> None:

@@ -21,6 +21,7 @@ from inferneo_core.errors import (
     InvalidRequest,
     ModelNotFound,
 )
+from inferneo_server.access.identity import ANYONE
 from inferneo_server.embedding import embed, to_base64
 from inferneo_server.engines.simulated import SimulatedEngine
 from tests.server.services import BOUND_SECONDS, MODEL, ready_service
@@ -37,7 +38,7 @@ def answer(request: EmbeddingRequest, on: SimulatedEngine | None = None) -> Any:
 
     async def work() -> Any:
         async with ready_service(on or engine()) as service:
-            return json.loads(await embed(service, request))
+            return json.loads(await embed(service, request, ANYONE))
 
     return asyncio.run(work())
 
@@ -204,7 +205,7 @@ def test_a_server_that_drains_refuses() -> None:
         async with ready_service(engine()) as service:
             service.draining = True
             with pytest.raises(Draining):
-                await embed(service, EmbeddingRequest(input="a"))
+                await embed(service, EmbeddingRequest(input="a"), ANYONE)
 
     asyncio.run(work())
 
@@ -220,7 +221,7 @@ def while_embedding(work: Coroutine[Any, Any, None], slow: SimulatedEngine) -> a
 
     async def both() -> asyncio.Task[bytes]:
         async with ready_service(slow) as service:
-            task = asyncio.create_task(embed(service, EmbeddingRequest(input=["a", "b"])))
+            task = asyncio.create_task(embed(service, EmbeddingRequest(input=["a", "b"]), ANYONE))
             await _until_running(slow, 2)
             await work
             await asyncio.wait([task])

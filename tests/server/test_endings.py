@@ -12,6 +12,7 @@ from inferneo_server.generation import Generation, Terms
 from inferneo_server.streams import Reader, Streams
 from tests.server.services import (
     KEPT,
+    MODEL,
     FedStream,
     begin,
     read_by,
@@ -233,7 +234,7 @@ def test_only_the_first_of_several_ends_counts() -> None:
 def test_tokens_are_counted_once_however_it_ends_and_however_many_read(end: str) -> None:
     def counted() -> list[float]:
         names = ("inferneo_prompt_tokens_total", "inferneo_completion_tokens_total")
-        return [REGISTRY.get_sample_value(name) or 0 for name in names]
+        return [REGISTRY.get_sample_value(name, {"model": MODEL}) or 0 for name in names]
 
     async def work() -> None:
         stream = FedStream()

@@ -322,7 +322,7 @@ def test_closing_aborts_what_the_engine_still_does(begin: Any, choices: int, ste
 def test_tokens_are_counted_once_however_often_it_is_closed() -> None:
     def counted() -> list[float]:
         names = ("inferneo_prompt_tokens_total", "inferneo_completion_tokens_total")
-        return [REGISTRY.get_sample_value(name) or 0 for name in names]
+        return [REGISTRY.get_sample_value(name, {"model": MODEL}) or 0 for name in names]
 
     async def read() -> None:
         reader = await over(TextForm(MODEL), [delta("a"), delta("b")])

@@ -1,17 +1,20 @@
 """Proves who may pass the check of the key, and which addresses only this machine can reach."""
 
 import asyncio
+import base64
 from typing import Any, cast
 
 import pytest
 from litestar.types import Receive, Scope, Send
 
 from inferneo_core.errors import AuthenticationFailed
-from inferneo_server.identity import KeyCheck, Keys, is_loopback
+from inferneo_server.access.check import KeyCheck, is_loopback
+from inferneo_server.access.keys import Keys
 
 KEY = "sk-right"
-PRIVATE = ["/v1/models", "/v1/chat/completions", "/metrics", "/healthz", "/docs/other", "/nowhere"]
-PUBLIC = ["/", "/health", "/ready", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css"]
+PAGES = ["/docs", "/docs/openapi.json", "/openapi.json"]
+PRIVATE = ["/v1/models", "/v1/chat/completions", "/metrics", "/healthz", "/nowhere"]
+PUBLIC = ["/", "/health", "/ready", "/docs/assets/swagger-ui.css"]
 PUBLIC += ["/playground", "/playground/", "/playground/any.js"]
 
 
@@ -30,7 +33,8 @@ def passes(*headers: tuple[bytes, bytes], path: str = "/v1/models", key: str | N
     try:
         asyncio.run(KeyCheck(application, keys=Keys([key] if key else []))(scope, unused, unused))
     except AuthenticationFailed as error:
-        assert error.headers == {"www-authenticate": "Bearer"}
+        scheme = "Basic realm=" if path in [*PAGES, "/docs/assets"] else "Bearer"
+        assert error.headers["www-authenticate"].startswith(scheme)
         assert reached == []
         return False
     return reached == [path]
@@ -90,6 +94,24 @@ def test_messages_take_a_key_in_anthropics_header(path: str) -> None:
     assert passes((b"x-api-key", KEY.encode()), path=path)
     assert not passes((b"x-api-key", b"sk-wrong"), path=path)
     assert not passes((b"x-api-key", b""), path=path)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_take_a_key_as_the_password_that_a_browser_asks_for(path: str) -> None:
+    def passes_as(user: str, *, scheme: str = "Basic") -> bool:
+        credentials = base64.b64encode(user.encode()).decode()
+        return passes((b"authorization", f"{scheme} {credentials}".encode()), path=path)
+
+    assert (
+        passes_as(f"anyone:{KEY}")
+        and passes_as(f":{KEY}")
+        and passes_as(f"a:{KEY}", scheme="basic")
+    )
+    for wrong in (KEY, f"{KEY}:", "a:sk-wrong", "a:", ":", "", f"a:{KEY}:"):
+        assert not passes_as(wrong)
+    assert not passes((b"authorization", b"Basic ?"), path=path)
+    assert not passes(path=path)
+    assert passes((b"authorization", f"Bearer {KEY}".encode()), path=path)
 
 
 @pytest.mark.parametrize("path", PUBLIC)

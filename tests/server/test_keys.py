@@ -11,23 +11,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferneo_core.errors import AuthenticationFailed
-from inferneo_server.identity import Keys
+from inferneo_server.access.identity import ANYONE
+from inferneo_server.access.keys import Keys
+from inferneo_server.access.tokens import token_secret
 
 ANN, BOB = "sk-ann", "sk-bob"
 KEYS = Keys([ANN, BOB])
-OWNER = KEYS.owner(ANN)
+ANN_IDENTITY, BOB_IDENTITY = KEYS.identity(ANN), KEYS.identity(BOB)
+OWNER = ANN_IDENTITY.owner
+SECRET = token_secret(ANN.encode())
 AUDIENCE = "inferneo-browser"
 
 
 def refusal(credential: str, keys: Keys = KEYS) -> str:
     with pytest.raises(AuthenticationFailed) as caught:
-        keys.owner(credential)
+        keys.identity(credential)
     return caught.value.message
 
 
 def claims(**changes: Any) -> dict[str, Any]:
     """Those of a good token, but for the changes; None leaves one out."""
-    usual = {"sub": OWNER, "aud": AUDIENCE, "exp": int(time.time()) + 60}
+    usual = {"sub": OWNER, "scopes": ["inference"], "aud": AUDIENCE, "exp": int(time.time()) + 60}
     return {name: value for name, value in (usual | changes).items() if value is not None}
 
 
@@ -36,20 +40,21 @@ def encoded(*parts: bytes) -> str:
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
-def signed(secret: bytes = KEYS._secret, *, algorithm: str = "HS256", **changes: Any) -> str:
+def signed(secret: bytes = SECRET, *, algorithm: str = "HS256", **changes: Any) -> str:
     """A token made by hand, so that it may hold what no library would write."""
-    token = encoded(json.dumps({"alg": algorithm}).encode(), json.dumps(claims(**changes)).encode())
+    header = {"alg": algorithm, "typ": "inferneo-token", "kid": OWNER}
+    token = encoded(json.dumps(header).encode(), json.dumps(claims(**changes)).encode())
     digest = {"HS256": "sha256", "HS512": "sha512"}[algorithm]
     return f"{token}.{encoded(hmac.digest(secret, token.encode(), digest))}"
 
 
 def test_each_key_has_an_owner_of_its_own_who_is_not_the_key() -> None:
-    ann, bob = KEYS.owner(ANN), KEYS.owner(BOB)
+    ann, bob = KEYS.identity(ANN).owner, KEYS.identity(BOB).owner
 
     assert ann != bob
     assert ANN not in (ann, bob)
-    assert Keys([BOB]).owner(BOB) == bob  # after a restart as well, and beside other keys
-    assert KEYS.owner(f" {ANN} ") == ann
+    assert Keys([BOB]).identity(BOB).owner == bob  # after a restart as well, and beside other keys
+    assert KEYS.identity(f" {ANN} ").owner == ann
 
 
 def test_without_keys_none_is_required_and_none_is_known() -> None:
@@ -72,53 +77,54 @@ def test_what_is_no_key_is_refused(credential: str) -> None:
 def test_a_key_may_look_like_a_token() -> None:
     keys = Keys(["a.b.c", "ключ"])
 
-    assert keys.owner("a.b.c") == keys.key_owner("a.b.c")
-    assert keys.owner("ключ")
+    assert keys.identity("a.b.c") == keys.key_identity("a.b.c")
+    assert keys.identity("ключ").owner
 
 
 def test_a_token_counts_as_the_key_that_it_was_made_with_until_its_time_is_over() -> None:
     before = int(time.time())
-    token, expires_at = KEYS.mint(OWNER, 60)
+    token, expires_at = KEYS.mint(ANN_IDENTITY, 60)
 
     assert before + 60 <= expires_at <= int(time.time()) + 60
-    assert KEYS.owner(token) == KEYS.token_owner(token) == OWNER
-    assert KEYS.owner(KEYS.mint(KEYS.owner(BOB), 60)[0]) == KEYS.owner(BOB)
-    assert refusal(KEYS.mint(OWNER, 0)[0]) == "The token's time is over"
-    assert refusal(KEYS.mint(OWNER, -60)[0]) == "The token's time is over"
+    assert KEYS.identity(token).owner == KEYS.token_identity(token).owner == OWNER
+    assert KEYS.identity(KEYS.mint(BOB_IDENTITY, 60)[0]).owner == KEYS.identity(BOB).owner
+    assert refusal(KEYS.mint(ANN_IDENTITY, 0)[0]) == "The token's time is over"
+    assert refusal(KEYS.mint(ANN_IDENTITY, -60)[0]) == "The token's time is over"
 
 
 def test_a_token_is_no_key_so_that_it_makes_no_other_token() -> None:
-    token, _ = KEYS.mint(OWNER, 60)
+    token, _ = KEYS.mint(ANN_IDENTITY, 60)
 
-    assert KEYS.key_owner(token) is None
-    assert KEYS.key_owner(ANN) == OWNER
+    assert KEYS.key_identity(token) is None
+    assert KEYS.key_identity(ANN) == ANN_IDENTITY
 
 
 def test_a_token_does_not_hold_the_key() -> None:
-    token, _ = KEYS.mint(OWNER, 60)
+    token, _ = KEYS.mint(ANN_IDENTITY, 60)
     parts = [base64.urlsafe_b64decode(part + "==") for part in token.split(".")]
 
     assert json.loads(parts[1])["sub"] == OWNER
     assert not any(key.encode() in part for key in (ANN, BOB) for part in parts)
 
 
-def test_a_token_outlives_a_restart_with_the_same_keys_and_no_other() -> None:
-    token, _ = KEYS.mint(OWNER, 60)
+def test_a_token_outlives_a_restart_as_long_as_its_key_is_there() -> None:
+    token, _ = KEYS.mint(ANN_IDENTITY, 60)
 
-    assert Keys([ANN, BOB]).owner(token) == OWNER
-    for others in ([ANN], [BOB], ["sk-other"], []):
+    for same in ([ANN, BOB], [ANN], ["sk-other", ANN]):
+        assert Keys(same).identity(token).owner == OWNER
+    for others in ([BOB], ["sk-other"], []):
         refusal(token, Keys(others))
 
 
 def test_without_keys_a_token_is_of_one_run_only() -> None:
     first, second = Keys([]), Keys([])
-    token, _ = first.mint("", 60)
+    token, _ = first.mint(ANYONE, 60)
 
     refusal(token, second)
 
 
 def test_the_usual_claims_are_what_is_taken() -> None:
-    assert KEYS.owner(signed()) == OWNER  # what the tests below change
+    assert KEYS.identity(signed()).owner == OWNER  # what the tests below change
 
 
 @pytest.mark.parametrize(
@@ -146,20 +152,20 @@ def test_a_token_with_other_claims_is_refused(changes: dict[str, Any]) -> None:
 def test_a_token_that_says_how_it_was_signed_is_not_believed(
     algorithm: str | None, signature: bytes
 ) -> None:
-    header = {"alg": algorithm, "typ": "JWT"}
+    header = {"alg": algorithm, "typ": "inferneo-token", "kid": OWNER}
     refusal(encoded(json.dumps(header).encode(), json.dumps(claims()).encode(), signature))
 
 
 def test_a_token_signed_otherwise_or_by_another_is_refused() -> None:
     refusal(signed(algorithm="HS512"))
-    for secret in (b"", ANN.encode(), f"{ANN}\n{BOB}".encode(), Keys([ANN])._secret):
+    for secret in (b"", ANN.encode(), f"{ANN}\n{BOB}".encode(), token_secret(BOB.encode())):
         refusal(signed(secret))
 
 
 def test_a_token_of_which_anything_was_changed_is_refused() -> None:
-    token, _ = KEYS.mint(OWNER, 60)
+    token, _ = KEYS.mint(ANN_IDENTITY, 60)
     head, body, signature = token.split(".")
-    other, _ = KEYS.mint(KEYS.owner(BOB), 61)
+    other, _ = KEYS.mint(BOB_IDENTITY, 61)
 
     refusal(f"{head}.{other.split('.')[1]}.{signature}")
     refusal(f"{head}.{body}.{other.split('.')[2]}")
@@ -177,7 +183,7 @@ def test_text_of_any_kind_is_a_key_or_refused(credential: str) -> None:
     if credential.strip() not in (ANN, BOB):
         refusal(credential)
         with pytest.raises(AuthenticationFailed):
-            KEYS.token_owner(credential)
+            KEYS.token_identity(credential)
 
 
 @settings(max_examples=300)

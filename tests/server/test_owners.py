@@ -8,7 +8,8 @@ import pytest
 from litestar.types import Receive, Scope, Send
 
 from inferneo_core.errors import AuthenticationFailed
-from inferneo_server.identity import KeyCheck, Keys, owner_of
+from inferneo_server.access.check import KeyCheck, owner_of
+from inferneo_server.access.keys import Keys
 
 ANN, BOB = "sk-ann", "sk-bob"
 KEYS = Keys([ANN, BOB])
@@ -69,13 +70,13 @@ def owner(
 
 
 def token(key: str = ANN, *, seconds: int = 60) -> str:
-    return KEYS.mint(KEYS.owner(key), seconds)[0]
+    return KEYS.mint(KEYS.identity(key), seconds)[0]
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_a_key_or_its_token_in_the_header_tells_the_owner(kind: str) -> None:
     for key in (ANN, BOB):
-        assert owner(kind, bearer=key) == owner(kind, bearer=token(key)) == KEYS.owner(key)
+        assert owner(kind, bearer=key) == owner(kind, bearer=token(key)) == KEYS.identity(key).owner
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
@@ -86,8 +87,8 @@ def test_without_keys_everyone_is_the_same_nobody(kind: str) -> None:
 
 
 def test_a_token_may_stand_in_the_url_of_a_stream() -> None:
-    assert owner(path=STREAM, query=f"token={token()}") == KEYS.owner(ANN)
-    assert owner(path=STREAM, query=f"after=3&token={token(BOB)}&x=") == KEYS.owner(BOB)
+    assert owner(path=STREAM, query=f"token={token()}") == KEYS.identity(ANN).owner
+    assert owner(path=STREAM, query=f"after=3&token={token(BOB)}&x=") == KEYS.identity(BOB).owner
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/tokens", "/v1/models", "/v1/streams", "/v1/streamsx"])
@@ -135,12 +136,12 @@ def test_a_token_whose_time_is_over_is_refused_wherever_it_stands() -> None:
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
 def test_a_socket_may_carry_its_credentials_in_its_url_or_its_subprotocol(path: str) -> None:
-    assert owner("websocket", path=path, query=f"token={token()}") == KEYS.owner(ANN)
+    assert owner("websocket", path=path, query=f"token={token()}") == KEYS.identity(ANN).owner
     for credential in (BOB, token(BOB)):
         found = owner(
             "websocket", path=path, subprotocols=("inferneo", "other", f"bearer.{credential}")
         )
-        assert found == KEYS.owner(BOB)
+        assert found == KEYS.identity(BOB).owner
 
 
 def test_a_socket_without_credentials_is_let_in_as_nobody_to_be_asked() -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+import msgspec
 import pytest
 
 from inferneo_core.errors import EngineUnavailable, ModelNotFound
@@ -13,6 +14,7 @@ from inferneo_core.models import Model
 from inferneo_server.engines.base import EngineStartError
 from inferneo_server.engines.simulated import SimulatedEngine
 from inferneo_server.registry import Registry
+from tests.server.services import one_model
 
 BOUND_SECONDS = 20.0
 POLL_SECONDS = 0.01
@@ -80,28 +82,28 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 def test_a_model_is_loading_then_ready_then_restarting_then_ready_again() -> None:
     async def work() -> None:
         factory = Factory()
-        registry = Registry("m", factory)
+        registry = one_model(factory, "m")
         async with running(registry):
             assert state(registry) == "loading"
             with pytest.raises(EngineUnavailable, match="loading"):
-                registry.engine("m")
+                await registry.lease("m")
 
             factory.may_make.release()
             await registry.wait_ready()
-            first = registry.engine("m")
+            first = (await registry.lease("m")).engine
             assert (state(registry), first) == ("ready", factory.made[0])
 
             factory.made[0].fail("out of memory")
             await until(lambda: state(registry) != "ready")
             assert state(registry) == "restarting"
             with pytest.raises(EngineUnavailable, match="restarting"):
-                registry.engine("m")
+                await registry.lease("m")
             await until(lambda: factory.made[0].closed == 1)
 
             factory.may_make.release()
             await registry.wait_ready()
             assert state(registry) == "ready"
-            assert registry.engine("m") is factory.made[1] is not first
+            assert (await registry.lease("m")).engine is factory.made[1] is not first
         assert state(registry) == "stopped"
         assert [engine.closed for engine in factory.made] == [1, 1]
 
@@ -111,7 +113,7 @@ def test_a_model_is_loading_then_ready_then_restarting_then_ready_again() -> Non
 def test_why_an_engine_failed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> None:
         factory = Factory()
-        registry = Registry("m", factory)
+        registry = one_model(factory, "m")
         async with running(registry):
             factory.may_make.release(2)
             await registry.wait_ready()
@@ -125,7 +127,7 @@ def test_why_an_engine_failed_is_logged(caplog: pytest.LogCaptureFixture) -> Non
 def test_a_model_that_cannot_be_loaded_at_first_ends_it_with_the_reason() -> None:
     async def work() -> None:
         factory = Factory("no such weights")
-        registry = Registry("m", factory)
+        registry = one_model(factory, "m")
         factory.may_make.release()
         with pytest.raises(EngineStartError, match="no such weights"):
             await registry.run()
@@ -140,7 +142,7 @@ def test_a_model_that_cannot_be_loaded_at_first_ends_it_with_the_reason() -> Non
 def test_a_restart_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> None:
         factory = Factory(None, "still no memory")
-        registry = Registry("m", factory)
+        registry = one_model(factory, "m")
         async with running(registry):
             factory.may_make.release(3)
             await registry.wait_ready()
@@ -148,7 +150,7 @@ def test_a_restart_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -
             await until(lambda: state(registry) == "restarting")
             await registry.wait_ready()
 
-            assert registry.engine("m") is factory.made[2]
+            assert (await registry.lease("m")).engine is factory.made[2]
         assert [engine.closed for engine in factory.made] == [1, 1, 1]
 
     run(work())
@@ -158,7 +160,7 @@ def test_a_restart_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -
 def test_the_engine_is_closed_when_the_registry_is_cancelled() -> None:
     async def work() -> None:
         factory = Factory()
-        registry = Registry("m", factory)
+        registry = one_model(factory, "m")
         async with running(registry) as task:
             factory.may_make.release()
             await registry.wait_ready()
@@ -169,7 +171,7 @@ def test_the_engine_is_closed_when_the_registry_is_cancelled() -> None:
             assert factory.made[0].closed == 1
             assert await factory.made[0].wait_failed() == "The engine was closed"
             with pytest.raises(EngineUnavailable, match="stopped"):
-                registry.engine("m")
+                await registry.lease("m")
 
     run(work())
 
@@ -177,16 +179,16 @@ def test_the_engine_is_closed_when_the_registry_is_cancelled() -> None:
 def test_a_name_that_is_not_served_is_not_found_in_any_state() -> None:
     async def work() -> None:
         factory = Factory()
-        registry = Registry("a/m", factory)
+        registry = one_model(factory, "a/m")
         for wanted in ("other", "", "A/M", "m"):
             with pytest.raises(ModelNotFound, match="Served here: 'a/m'"):
-                registry.engine(wanted)
+                await registry.lease(wanted)
         async with running(registry):
             factory.may_make.release()
             await registry.wait_ready()
             for wanted in ("other", "", "A/M", "m"):
                 with pytest.raises(ModelNotFound, match="Served here: 'a/m'"):
-                    registry.engine(wanted)
+                    await registry.lease(wanted)
                 with pytest.raises(ModelNotFound):
                     registry.model(wanted)
 
@@ -196,14 +198,18 @@ def test_a_name_that_is_not_served_is_not_found_in_any_state() -> None:
 def test_no_name_means_the_only_model() -> None:
     async def work() -> None:
         factory = Factory()
-        registry = Registry("m", factory)
+        registry = one_model(factory, "m")
         async with running(registry):
             with pytest.raises(EngineUnavailable):
-                registry.engine(None)
+                await registry.lease(None)
             factory.may_make.release()
             await registry.wait_ready()
 
-            assert registry.engine(None) is registry.engine("m") is factory.made[0]
+            assert (
+                (await registry.lease(None)).engine
+                is (await registry.lease("m")).engine
+                is factory.made[0]
+            )
 
     run(work())
 
@@ -211,7 +217,7 @@ def test_no_name_means_the_only_model() -> None:
 def test_a_model_is_listed_from_its_first_load_on_and_through_restarts() -> None:
     async def work() -> None:
         factory = Factory()
-        registry = Registry("m", factory)
+        registry = one_model(factory, "m")
         async with running(registry):
             assert registry.models == []
             with pytest.raises(ModelNotFound):
@@ -225,11 +231,11 @@ def test_a_model_is_listed_from_its_first_load_on_and_through_restarts() -> None
 
             factory.made[0].fail("out of memory")
             await until(lambda: state(registry) == "restarting")
-            assert registry.models == [model]
+            assert registry.models == [msgspec.structs.replace(model, status="restarting")]
             factory.may_make.release()
 
     run(work())
 
 
 def test_nothing_runs_where_no_engine_is() -> None:
-    assert Registry("m", Factory()).running == 0
+    assert one_model(Factory(), "m").running == 0

@@ -14,6 +14,7 @@ from inferneo_core.scores import (
     ScoreRequest,
     TextDocument,
 )
+from inferneo_server.access.identity import ANYONE
 from inferneo_server.engines.simulated import SimulatedEngine
 from inferneo_server.scoring import rerank, score
 from tests.server.services import MODEL, ready_service
@@ -30,7 +31,7 @@ def engine(tasks: Any) -> SimulatedEngine:
 def scored(tasks: Any, **fields: Any) -> ScoreList:
     async def work() -> ScoreList:
         async with ready_service(engine(tasks)) as service:
-            return await score(service, ScoreRequest(**fields))
+            return await score(service, ScoreRequest(**fields), ANYONE)
 
     return asyncio.run(work())
 
@@ -38,7 +39,7 @@ def scored(tasks: Any, **fields: Any) -> ScoreList:
 def reranked(tasks: Any, **fields: Any) -> Reranking:
     async def work() -> Reranking:
         async with ready_service(engine(tasks)) as service:
-            return await rerank(service, RerankRequest(**fields))
+            return await rerank(service, RerankRequest(**fields), ANYONE)
 
     return asyncio.run(work())
 

@@ -17,9 +17,8 @@ from inferneo_core.errors import (
     Overloaded,
 )
 from inferneo_server.engines.simulated import SimulatedEngine, SimulatedStream
-from inferneo_server.registry import Registry
 from inferneo_server.service import Service
-from tests.server.services import MODEL, read_answer, ready_service
+from tests.server.services import MODEL, one_model, read_answer, ready_service
 
 CONTEXT = 50
 
@@ -234,7 +233,7 @@ def test_a_server_that_drains_takes_nothing_new_and_finishes_what_runs() -> None
 
 
 def test_nothing_is_taken_before_the_model_is_loaded() -> None:
-    service = Service(Registry(MODEL, talkative))
+    service = Service(one_model(talkative))
 
     error = asyncio.run(refusal(service, chat_request()))
 

@@ -1,5 +1,6 @@
 """Proves which source of a setting wins, and that what is wrong is refused by its name."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +9,10 @@ from typing import Any
 import pytest
 
 from inferneo_server import Settings
-from inferneo_server.settings import (
-    EMBEDDED_MODEL,
-    ENV_PREFIX,
-    SettingsError,
-    load_settings,
-)
+from inferneo_server.access.identity import Limits
+from inferneo_server.environment import ENV_PREFIX, SettingsError
+from inferneo_server.limits.presets import PRESETS
+from inferneo_server.settings import EMBEDDED_MODEL, load_settings
 
 WriteFile = Callable[[str], str]
 
@@ -69,6 +68,20 @@ def test_a_flag_beats_the_environment_and_that_beats_the_file(
     assert (settings.port, settings.host, settings.model) == (3, "environment", "file")
 
 
+MODEL_SETTINGS: dict[str, Any] = {
+    "model": "a/b",
+    "engine": "simulated",
+    "engine_args": {"c-d": 1},
+    "aliases": ["e"],
+    "device": "cpu",
+    "tool_parser": "none",
+    "reasoning_parser": "none",
+    "load": "pinned",
+    "idle_seconds": 1.5,
+    "memory_bytes": 7,
+}
+
+
 def test_every_setting_can_be_given_by_each_source(
     config: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +94,8 @@ def test_every_setting_can_be_given_by_each_source(
         "engine_args": ('{"words": 3}', {"words": 3}),
         "tool_parser": ("hermes", "hermes"),
         "reasoning_parser": ("none", "none"),
+        "metrics_host": ("10.0.0.1", "10.0.0.1"),
+        "metrics_port": ("9", 9),
         "strict": ("true", True),
         "max_body_bytes": ("2048", 2048),
         "keep_alive_seconds": ("0.5", 0.5),
@@ -98,20 +113,35 @@ def test_every_setting_can_be_given_by_each_source(
         "responses_seconds": ("0.5", 0.5),
         "responses_count": ("0", 0),
         "responses_bytes": ("0", 0),
+        "batch_requests": ("1", 1),
         "websocket_requests": ("1", 1),
         "websocket_idle_seconds": ("0.5", 0.5),
         "websocket_auth_seconds": ("0.5", 0.5),
         "websocket_ping_seconds": ("0.5", 0.5),
         "websocket_compression": ("false", False),
+        "queue_requests": ("0", 0),
+        "queue_tokens": ("0", 0),
+        "queue_seconds": ("0.5", 0.5),
         "drain_seconds": ("0", 0.0),
+        "default_limits": ("inferneo", PRESETS["inferneo"]),
+        "anonymous_limits": ('{"requests_per_day": 3}', Limits(requests_per_day=3)),
+        "model_limits": ('{"a/b-c": "inferneo"}', {"a/b-c": PRESETS["inferneo"]}),
+        "limits_store": ("redis://a:1/0", "redis://a:1/0"),
+        "usage_store": ("memory", "memory"),
         "state_dir": ("/a/b", Path("/a/b")),
         "log_level": ("error", "error"),
         "access_log": ("false", False),
         "log_prompts": ("true", True),
+        "aliases": ('["x", "y"]', ["x", "y"]),
+        "device": ("cpu", "cpu"),
+        "models": (json.dumps({"Emb-1": MODEL_SETTINGS}), {"Emb-1": MODEL_SETTINGS}),
+        "memory_budget_bytes": ("5", 5),
+        "load_wait_seconds": ("1.5", 1.5),
+        "load_seconds": ("2.5", 2.5),
     }
     expected: dict[str, Any] = {name: value for name, (_, value) in given.items()}
     file = config("\n".join(f"{name}: {text}" for name, (text, _) in given.items()))
-    secret = {"api_key", "api_keys"}
+    secret = {"api_key", "api_keys", "jwt"}
     from_file = load_settings(file).model_dump(exclude=secret)
     for name, (text, _) in given.items():
         monkeypatch.setenv(ENV_PREFIX + name.upper(), text)
@@ -328,15 +358,48 @@ def test_a_bad_setting_beside_the_key_does_not_show_it() -> None:
     assert "very-secret" not in refusal(api_keys=["sk-very-secret"], port="x")
 
 
+def texts(settings: Settings) -> list[str]:
+    return [entry.key.get_secret_value() for entry in settings.keys if entry.key]
+
+
 def test_all_keys_count_and_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERNEO_API_KEYS", '["sk-secret-b", "sk-secret-c"]')
 
-    assert load_settings().keys == ["sk-secret-b", "sk-secret-c"]
+    assert texts(load_settings()) == ["sk-secret-b", "sk-secret-c"]
     settings = load_settings(api_key="sk-secret-a")
-    assert settings.keys == ["sk-secret-a", "sk-secret-b", "sk-secret-c"]
+    assert texts(settings) == ["sk-secret-a", "sk-secret-b", "sk-secret-c"]
     assert "sk-secret" not in f"{settings!r}{settings}{settings.model_dump()}"
     monkeypatch.delenv("INFERNEO_API_KEYS")
     assert load_settings().keys == []
+
+
+def test_a_model_beside_the_default_one_has_its_own_settings_and_the_defaults_engine() -> None:
+    settings = load_settings(engine="simulated", models={"x": {"aliases": ["y"]}}, aliases=["z"])
+
+    default, other = settings.model_specs
+    assert (default.name, default.load, default.aliases) == (EMBEDDED_MODEL, "pinned", ("z",))
+    assert (other.name, other.model, other.engine) == ("x", "x", "simulated")
+    assert (other.load, other.device, other.aliases) == ("on_first_use", "auto", ("y",))
+
+
+def test_an_unknown_setting_of_a_model_is_refused_with_a_suggestion() -> None:
+    assert refusal(models={"x": {"engin_args": {}}}) == (
+        "models.x.engin_args: there is no such setting; did you mean engine_args?"
+    )
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        {EMBEDDED_MODEL: {}},
+        {"x": {"aliases": [EMBEDDED_MODEL]}},
+        {"x": {"aliases": ["x"]}},
+        {"x": {"aliases": ["y"]}, "y": {}},
+        {"": {}},
+    ],
+)
+def test_two_models_of_one_name_are_refused(models: dict[str, Any]) -> None:
+    assert refusal(models=models).startswith("models: ")
 
 
 def test_settings_do_not_change_once_they_are_read() -> None:

@@ -9,6 +9,7 @@ from msgspec import UNSET
 from inferneo_core.chat import Message
 from inferneo_core.errors import InvalidRequest, ModelNotFound
 from inferneo_core.tokens import Detokenized, DetokenizeRequest, Tokenized, TokenizeRequest
+from inferneo_server.access.identity import ANYONE
 from inferneo_server.engines.simulated import SimulatedEngine
 from inferneo_server.tokenizing import INLINE_TOKENS, MAX_TOKENS, detokenize, tokenize
 from tests.server.services import ready_service
@@ -20,7 +21,7 @@ HELLO = [Message(role="user", content="Hello there")]
 def tokenized(**fields: Any) -> Tokenized:
     async def work() -> Tokenized:
         async with ready_service(SimulatedEngine(max_model_len=CONTEXT)) as service:
-            return await tokenize(service, TokenizeRequest(**fields))
+            return await tokenize(service, TokenizeRequest(**fields), ANYONE)
 
     return asyncio.run(work())
 
@@ -28,7 +29,7 @@ def tokenized(**fields: Any) -> Tokenized:
 def detokenized(**fields: Any) -> Detokenized:
     async def work() -> Detokenized:
         async with ready_service(SimulatedEngine(max_model_len=CONTEXT)) as service:
-            return await detokenize(service, DetokenizeRequest(**fields))
+            return await detokenize(service, DetokenizeRequest(**fields), ANYONE)
 
     return asyncio.run(work())
 

@@ -1,5 +1,6 @@
 """Receives what a caller asks; hands on answers: the async client, and the driver of its calls."""
 
+import contextlib
 from collections.abc import Mapping
 from functools import cached_property
 from types import TracebackType
@@ -15,31 +16,39 @@ from inferneo_client._calls import (
     Knowledge,
     Pause,
     Send,
+    cancelling,
     deadline_passed,
     decode_whole,
     perform,
 )
 from inferneo_client._options import Options, Retry, Timeout, changed_options, first_options
+from inferneo_client._plain_calls import AsyncPlainCalls
 from inferneo_client._reading import Reading
 from inferneo_client._reaping import Reapers, Spawn, running_loop
-from inferneo_client._requests import Request, StreamRequest, health, with_response
+from inferneo_client._requests import Request, StreamRequest, with_response
 from inferneo_client._transport import AsyncResponse, AsyncTransport, WholeResponse
 from inferneo_client._transports import new_async_transport
 from inferneo_client.types.answer import Answer, decoder
-from inferneo_client.types.models import Health
 from inferneo_core.errors import ApiError
 
 if TYPE_CHECKING:
     from inferneo_client._async_sockets import AsyncConnection
     from inferneo_client._cache import Cache
+    from inferneo_client.resources.accounts import AsyncTokens, AsyncUsageCalls
     from inferneo_client.resources.batch import AsyncBatch
     from inferneo_client.resources.chat import AsyncChat
     from inferneo_client.resources.completions import AsyncCompletions
+    from inferneo_client.resources.devices import AsyncDevices
+    from inferneo_client.resources.embeddings import AsyncEmbeddings
+    from inferneo_client.resources.generate import AsyncGenerate
     from inferneo_client.resources.models import AsyncModels
+    from inferneo_client.resources.responses import AsyncResponses
     from inferneo_client.resources.streams import AsyncStreams
 
 C = TypeVar("C", bound=Answer)
 W = TypeVar("W")
+
+_CANCEL_SECONDS = 2.0
 
 
 class _Connections:
@@ -73,7 +82,7 @@ class _Connections:
             await transport.aclose()
 
 
-class AsyncInferneo:
+class AsyncInferneo(AsyncPlainCalls):
     """A client of an Inferneo server, or of another OpenAI-compatible one. For one event
     loop at a time.
 
@@ -175,6 +184,20 @@ class AsyncInferneo:
         return AsyncCompletions(self)
 
     @cached_property
+    def embeddings(self) -> "AsyncEmbeddings":
+        """`/v1/embeddings`."""
+        from inferneo_client.resources.embeddings import AsyncEmbeddings
+
+        return AsyncEmbeddings(self)
+
+    @cached_property
+    def responses(self) -> "AsyncResponses":
+        """`/v1/responses`."""
+        from inferneo_client.resources.responses import AsyncResponses
+
+        return AsyncResponses(self)
+
+    @cached_property
     def batch(self) -> "AsyncBatch":
         """Many requests at once: `client.batch([...])`."""
         from inferneo_client.resources.batch import AsyncBatch
@@ -189,19 +212,39 @@ class AsyncInferneo:
         return AsyncModels(self)
 
     @cached_property
+    def devices(self) -> "AsyncDevices":
+        """`/v1/devices`: what the server runs models on."""
+        from inferneo_client.resources.devices import AsyncDevices
+
+        return AsyncDevices(self)
+
+    @cached_property
+    def usage(self) -> "AsyncUsageCalls":
+        """`/v1/usage`: what keys have used."""
+        from inferneo_client.resources.accounts import AsyncUsageCalls
+
+        return AsyncUsageCalls(self)
+
+    @cached_property
+    def tokens(self) -> "AsyncTokens":
+        """`/v1/tokens`: short-lived ones."""
+        from inferneo_client.resources.accounts import AsyncTokens
+
+        return AsyncTokens(self)
+
+    @cached_property
+    def generate(self) -> "AsyncGenerate":
+        """`/api/v1/generate`: the custom interface."""
+        from inferneo_client.resources.generate import AsyncGenerate
+
+        return AsyncGenerate(self)
+
+    @cached_property
     def streams(self) -> "AsyncStreams":
         """`/v1/streams`: generations that can be picked up."""
         from inferneo_client.resources.streams import AsyncStreams
 
         return AsyncStreams(self)
-
-    async def health(self) -> Health:
-        """Ask the server how it is.
-
-        Raises:
-            ApiError: it does not answer.
-        """
-        return await self._ask(health(self._options))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -232,7 +275,7 @@ class AsyncInferneo:
         """Send a request, and give the stream that answers it."""
         call = request.call
         response = await self._open(call)
-        reading = Reading(call, response, decoder(request.kind), request.fold())
+        reading = Reading(call, response, request.answers or decoder(request.kind), request.fold())
         return AsyncStream(self, reading, response, request.texts)
 
     async def _exchange(self, call: Call) -> WholeResponse:
@@ -268,10 +311,24 @@ class AsyncInferneo:
                     response = await _send(transport, step)
                 except ApiError as error:
                     step = steps.throw(error)
+                except anyio.get_cancelled_exc_class():
+                    await self._tell(transport, call)
+                    raise
                 else:
                     step = steps.send(response)
         except StopIteration as stop:
             return stop.value
+
+    async def _tell(self, transport: AsyncTransport, call: Call) -> None:
+        """Have the server end what a cancelled call began: it would wait for a retry.
+
+        A hang-up alone would not say whether the call was left or cut, and not every transport
+        can hang up before the answer's head.
+        """
+        ending = cancelling(call)
+        if ending is not None and self._connections.of(call.options.base_url).joins is not False:
+            with anyio.move_on_after(_CANCEL_SECONDS, shield=True), contextlib.suppress(ApiError):
+                await transport.exchange(ending.wire())
 
     async def _pause(self, seconds: float) -> None:
         if seconds:

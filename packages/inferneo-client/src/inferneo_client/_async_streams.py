@@ -159,9 +159,12 @@ class AsyncStream(Generic[C, W]):
     async def cancel(self) -> None:
         """Stop the generation, from any task: the server is told, and iteration ends."""
         reading = self._reading
-        if reading.whole or reading.cancelled or self._closed:
+        if reading.cancelled or self._closed:
             return
+        # All may have come, and not all been given.
         reading.cancelled = True
+        if reading.whole:
+            return
         self._answer.abort()
         if not self._receiving:
             await self._finish()
@@ -232,8 +235,10 @@ class _Iteration(AsyncIterator[T]):
         self._begun = False
 
     async def __anext__(self) -> T:
-        for item in self._items:
-            return item
+        # Chunks that came with others are not given either once the stream is cancelled.
+        if not self._stream._reading.cancelled:
+            for item in self._items:
+                return item
         if not self._begun:
             self._begun, self._over = True, False
         while not self._over:

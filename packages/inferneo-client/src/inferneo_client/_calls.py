@@ -115,6 +115,18 @@ class Call(Struct, kw_only=True):
         )
 
 
+def cancelling(call: Call) -> Call | None:
+    """The call that ends what another one began and will not read; None where there is no need.
+
+    The answer that has the generation's id has not come: its key stands for it.
+    """
+    remaining = call.remaining()
+    if not call.key or call.safe or (remaining is not None and remaining <= 0):
+        return None
+    headers = {**call.headers, "idempotency-key": call.key}
+    return Call(method="DELETE", path="/streams", options=call.options, headers=headers, safe=True)
+
+
 def least(*seconds: float | None) -> float | None:
     """The shortest of some waits, of which None has no end; never negative."""
     bounds = [bound for bound in seconds if bound is not None]
@@ -204,7 +216,7 @@ def next_pause(error: ApiError, attempts: int, call: Call) -> float | None:
     retry = call.options.retry
     if not error.retryable or attempts >= retry.attempts:
         return None
-    pause = retry_after(error.headers)
+    pause = error.retry_after
     if pause is None:
         bound = min(retry.delay * 2 ** (attempts - 1), retry.max_delay)
         pause = random.uniform(0, bound)
@@ -212,28 +224,6 @@ def next_pause(error: ApiError, attempts: int, call: Call) -> float | None:
         return None
     remaining = call.remaining()
     return None if remaining is not None and pause >= remaining else pause
-
-
-def retry_after(headers: dict[str, str]) -> float | None:
-    """Seconds that the server asks to wait; None where it does not say, or says it unreadably."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if 0 <= seconds < float("inf"):
-            return seconds
-    return _seconds_until(headers.get("retry-after", ""))
-
-
-def _seconds_until(date: str) -> float | None:
-    # RFC 9110, section 10.2.3: a date is allowed as well.
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
 
 
 def _safe_again(call: Call, error: ApiError, knowledge: Knowledge) -> Generator[Step, Any, bool]:
@@ -310,10 +300,10 @@ __all__ = [
     "Knowledge",
     "Pause",
     "Send",
+    "cancelling",
     "decode_whole",
     "deadline_passed",
     "least",
     "next_pause",
     "perform",
-    "retry_after",
 ]

@@ -5,7 +5,7 @@ Below that same root stand the errors that only a client sees:
 
 ApiError
 ├── RequestError
-│   └── PermissionDenied            403
+│   └── TooManyRequests             429, with `retry_after`: core's RateLimited and QuotaExceeded
 ├── UnparsableAnswer                the model did not write the type that `parse` asked for
 └── ConnectionFailed                no answer came, or not all of it; `status` is 0
     ├── TimedOut                    also a TimeoutError; `phase` says which wait
@@ -19,19 +19,11 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from inferneo_core.errors import ApiError, InvalidRequest, RequestError, ServerError
+from inferneo_core.errors import ApiError, InvalidRequest, RequestError, ServerError, retry_after
 
 Phase = Literal["connect", "pool", "ttft", "idle", "total"]
 
 _EXCERPT = 200
-
-
-class PermissionDenied(RequestError):
-    """The key may not do that."""
-
-    status: ClassVar[int] = 403
-    type: ClassVar[str] = "permission_error"
-    code: ClassVar[str] = "permission_denied"
 
 
 class ConnectionFailed(ApiError):
@@ -143,17 +135,21 @@ def error_from(
 ) -> ApiError:
     """The error of that code, or else of that status."""
     kind = _kind(status, code)
+    headers = dict(headers or {})
+    wait = retry_after(headers)
     error = kind.__new__(kind)
     # Not the class's own: those take what a server knows, as the names of its models.
     ApiError.__init__(
         error,
-        f"{message}{_advice(status, code)}",
+        f"{message}{_advice(status, code, wait)}",
         param=param if isinstance(param, str) else None,
         code=code,
         status=status,
-        headers=dict(headers or {}),
+        headers=headers,
     )
-    error.__dict__["retryable"] = _retryable(status, code)
+    # OpenAI's own header, which says that waiting does not help.
+    refused = headers.get("x-should-retry") == "false"
+    error.__dict__["retryable"] = _retryable(status, code) and not refused
     error.request_id = error.headers.get("x-request-id")
     if isinstance(error, ConnectionFailed):
         error.sent = True
@@ -163,6 +159,9 @@ def error_from(
 def event_error(document: dict[str, Any], headers: Mapping[str, str]) -> ApiError | None:
     """The error that an event, or a 200's body, tells of; None where it tells of none."""
     error = document.get("error")
+    if document.get("type") == "error":
+        # As `/v1/responses` and `/v1/messages` word it: the former with no object within.
+        error = error or document
     if not error:
         return None
     status = document.get("status")
@@ -232,14 +231,18 @@ def _excerpt(body: bytes) -> str:
     return f"{text[:_EXCERPT]}..." if len(text) > _EXCERPT else text
 
 
-def _advice(status: int, code: str | None) -> str:
+def _advice(status: int, code: str | None, wait: float | None) -> str:
     advice = {
         401: "Give a valid key: api_key=..., or INFERNEO_API_KEY in the environment.",
         404: "Check base_url and the model's name; client.models.list() names what is served.",
+        403: "The key lacks a scope or a model that this needs.",
         413: "Send less at once.",
     }.get(status)
+    if wait is not None and status in (429, 503):
+        advice = f"It may be asked again in {wait:g} s."
     if code == "insufficient_quota":
-        advice = "The key's quota is used up: waiting does not help, ask for more."
+        advice = "The key's quota is used up: ask for more"
+        advice += "." if wait is None else f", or wait for {wait:g} s."
     return f" ({advice})" if advice else ""
 
 

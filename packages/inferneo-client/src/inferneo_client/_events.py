@@ -18,9 +18,9 @@ _DATA = b"data: "
 class ChunkDecoder(Generic[C]):
     """Turns the bytes of one HTTP answer into chunks.
 
-    Most servers write `data: {...}`, perhaps an `id` above it, and a blank line. That is decoded
-    here, straight from the bytes; the first event of any other form hands the rest of the stream to
-    the decoder of the whole standard.
+    Most servers write `data: {...}`, perhaps a name and an `id` above it, and a blank line. That is
+    decoded here, straight from the bytes; the first event of any other form hands the rest of the
+    stream to the decoder of the whole standard.
 
     Attributes:
         last_id: the id of the last event, where the server gives ids.
@@ -77,6 +77,9 @@ class ChunkDecoder(Generic[C]):
     def _feed_usual(self, event: bytes, chunks: list[C]) -> bool:
         """Take an event of the usual form; False where it has another."""
         identity = b""
+        if event[:7] == b"event: ":
+            # The names of events are not needed here: their data says what they are.
+            event = event.partition(b"\n")[2]
         if event[:4] == b"id: ":
             identity, _, event = event[4:].partition(b"\n")
         elif event[:1] == b":" and b"\n" not in event:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from inferneo_client._errors import ConnectionFailed
 from inferneo_client._transport import WholeResponse, WireRequest
+from inferneo_core.limits import LimitsLeft, limit_headers
 
 ROUTES: Final = ("/chat/completions", "/completions")
 # A stream whose reader is so far behind is broken off; it is picked up again where it stopped.
@@ -29,6 +30,7 @@ class Frame(Struct, gc=False):
     status: int = 500
     retry_after_ms: int | None = None
     usage: msgspec.Raw = msgspec.Raw()
+    limits: LimitsLeft | None = None
     cancelled: bool = False
 
 
@@ -53,6 +55,9 @@ def ask_of(request: WireRequest, base_url: str) -> Ask | None:
     path = request.url.removeprefix(base_url)
     if request.method == "POST" and path in ROUTES:
         return _asked(path, request)
+    if request.method == "DELETE" and path == "/streams":
+        # So has leaving the request.
+        return Ask(whole=WholeResponse(200, {}, b"{}"))
     if not path.startswith("/streams/"):
         return None
     identity = unquote(path.removeprefix("/streams/"))
@@ -113,6 +118,11 @@ class Inbox:
 
     def deliver(self, frame: Frame, data: bytes) -> None:
         """Take a frame of this request."""
+        self._deliver(frame, data)
+        if frame.limits is not None:
+            self.headers.update(limit_headers(frame.limits))
+
+    def _deliver(self, frame: Frame, data: bytes) -> None:
         if frame.error is not None:
             self._deliver_error(frame, data)
         elif not self._ask.streamed:
@@ -141,12 +151,18 @@ class Inbox:
         self.status = frame.status
         if frame.retry_after_ms is not None:
             self.headers["retry-after-ms"] = str(frame.retry_after_ms)
+        self._tell_limits(frame)
         self._put(data)
+
+    def _tell_limits(self, frame: Frame) -> None:
+        if frame.limits is not None:
+            self.headers.update(limit_headers(frame.limits))
 
     def _deliver_end(self, frame: Frame) -> None:
         self.ended = True
         if not self.status:
             self._begin("text/event-stream", "")
+        self._tell_limits(frame)
         if frame.cancelled:
             self._put(
                 b'data: {"error": {"message": "The request was cancelled", "type": '

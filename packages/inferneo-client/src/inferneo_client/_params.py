@@ -79,6 +79,153 @@ class CompletionParams(SamplingParams, total=False):
     logprobs: int | None
 
 
+class EmbeddingParams(CallParams, total=False):
+    """What `/v1/embeddings` takes beside the input.
+
+    Attributes:
+        encoding_format: what travels: base64 of float32 where it is not given, or `float`; the
+            answer's `embedding` and `buffer` are the same.
+        dimensions: so many of the first ones, where the model was trained for that.
+        truncate_prompt_tokens: cuts each input to so many tokens, -1 to as many as fit.
+    """
+
+    model: str | None
+    encoding_format: Literal["float", "base64"] | None
+    dimensions: int | None
+    truncate_prompt_tokens: int | None
+    truncation_side: Literal["left", "right"] | None
+    add_special_tokens: bool | None
+    use_activation: bool | None
+    priority: int | None
+    user: str | None
+
+
+class ScoringParams(CallParams, total=False):
+    """What `/score` and `/rerank` take beside their texts; the limits are in tokens."""
+
+    model: str | None
+    max_tokens_per_query: int | None
+    max_tokens_per_doc: int | None
+    truncate_prompt_tokens: int | None
+    truncation_side: Literal["left", "right"] | None
+    use_activation: bool | None
+    priority: int | None
+    user: str | None
+
+
+class RerankParams(ScoringParams, total=False):
+    """`top_n` gives the best so many; `return_documents` (true) repeats their texts."""
+
+    top_n: int | None
+    return_documents: bool | None
+
+
+class TokenizeParams(CallParams, total=False):
+    """What `/tokenize` takes beside the text, or the messages; the last four are for messages."""
+
+    model: str | None
+    add_special_tokens: bool | None
+    return_token_strs: bool | None
+    tools: Sequence[Any] | None
+    add_generation_prompt: bool | None
+    continue_final_message: bool | None
+    chat_template_kwargs: Mapping[str, Any] | None
+
+
+class DetokenizeParams(CallParams, total=False):
+    """What `/detokenize` takes beside the tokens."""
+
+    model: str | None
+
+
+class ResponseParams(CallParams, total=False):
+    """What `/v1/responses` takes beside the input; a tool may be a plain function.
+
+    Those from `top_k` on are vLLM's, and mean what they mean in a chat request.
+    """
+
+    model: str | None
+    instructions: str | None
+    previous_response_id: str | None
+    store: bool | None
+    background: bool | None
+    stream_options: Mapping[str, Any] | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    temperature: float | None
+    top_p: float | None
+    top_logprobs: int | None
+    include: Sequence[str] | None
+    metadata: Mapping[str, str] | None
+    truncation: Literal["auto", "disabled"] | None
+    text: Mapping[str, Any] | None
+    reasoning: Mapping[str, Any] | None
+    tools: Sequence[Any] | None
+    tool_choice: Literal["none", "auto", "required"] | Mapping[str, Any] | None
+    parallel_tool_calls: bool | None
+    service_tier: str | None
+    prompt_cache_key: str | None
+    safety_identifier: str | None
+    user: str | None
+    top_k: int | None
+    min_p: float | None
+    seed: int | None
+    stop: str | Sequence[str] | None
+    logit_bias: Mapping[str, float] | None
+    min_tokens: int | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    repetition_penalty: float | None
+    ignore_eos: bool | None
+    priority: int | None
+    structured_outputs: Mapping[str, Any] | None
+    chat_template_kwargs: Mapping[str, Any] | None
+
+
+class GenerateParams(CallParams, total=False):
+    """What `/api/v1/generate` takes beside the prompt."""
+
+    model: str | None
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    seed: int | None
+    stop: str | Sequence[str] | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    repetition_penalty: float | None
+    ignore_eos: bool | None
+    user: str | None
+
+
+class LoadParams(CallParams, total=False):
+    """What `/v1/models/load` takes beside the model.
+
+    Attributes:
+        name: its name in requests; left out, its id, or its folder's name.
+        engine: `vllm`, `torch` or `simulated`; and its arguments in `engine_args`.
+        device: `gpu:0`, `cpu`, `auto`, ...
+        pinned: whether it is kept, whatever else needs memory.
+        idle_seconds: unused time after which it is unloaded.
+        persist: whether it is loaded again when the server is started again.
+    """
+
+    name: str | None
+    engine: str | None
+    engine_args: Mapping[str, Any] | None
+    aliases: Sequence[str] | None
+    device: str | None
+    quantization: str | None
+    pinned: bool | None
+    idle_seconds: float | None
+    persist: bool | None
+
+
+ResponseInput = str | Sequence[Message]
+Document = str | Mapping[str, str]
+Documents = Document | Sequence[Document]
 Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 
 CALL_PARAMS = frozenset(CallParams.__annotations__)

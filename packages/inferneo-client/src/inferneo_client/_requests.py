@@ -12,7 +12,7 @@ from inferneo_client._folds import ChatFold, Fold, TextFold
 from inferneo_client._options import Options, changed_options, lower
 from inferneo_client._params import ChatParams, CompletionParams, Message, Prompt, body_of
 from inferneo_client._tools import as_response_format, as_tools
-from inferneo_client.types.answer import Answer
+from inferneo_client.types.answer import Answer, AnswerDecoder
 from inferneo_client.types.chat import ChatCompletion, ChatCompletionChunk
 from inferneo_client.types.completions import Completion
 from inferneo_client.types.models import CancelledStream, Health, Model, ModelList
@@ -29,12 +29,16 @@ class Request(Struct, Generic[W], frozen=True):
 
 
 class StreamRequest(Struct, Generic[C, W], frozen=True):
-    """A call whose answer is a stream: of which chunks, how they join, and what their text is."""
+    """A call whose answer is a stream: of which chunks, how they join, and what their text is.
+
+    `answers` decodes chunks that are not all of one class.
+    """
 
     call: Call
     kind: type[C]
     fold: Callable[[], Fold[C, W]]
     texts: Callable[[list[C]], list[str]]
+    answers: AnswerDecoder[C] | None = None
 
 
 ChatRequest = Request[ChatCompletion]
@@ -69,7 +73,7 @@ def _chat_call(
     if given.get("response_format"):
         given = {**given, "response_format": as_response_format(given["response_format"])}
     body = body_of(ChatParams, given, messages=messages, stream=stream)
-    return _post(options, "/chat/completions", body, given, bool(stream))
+    return post(options, "/chat/completions", body, given, bool(stream))
 
 
 def completion(options: Options, prompt: Prompt, params: CompletionParams) -> TextRequest:
@@ -96,16 +100,23 @@ def _text_call(
 ) -> Call:
     given = cast("dict[str, Any]", params)
     body = body_of(CompletionParams, given, prompt=prompt, stream=stream)
-    return _post(options, "/completions", body, given, bool(stream))
+    return post(options, "/completions", body, given, bool(stream))
 
 
 def _has_several(prompt: Prompt) -> bool:
     return not isinstance(prompt, str) and bool(prompt) and not isinstance(prompt[0], int)
 
 
-def _post(
-    options: Options, path: str, body: bytes, params: Mapping[str, Any], streamed: bool
+def post(
+    options: Options,
+    path: str,
+    body: bytes,
+    params: Mapping[str, Any],
+    streamed: bool = False,
+    *,
+    safe: bool = False,
 ) -> Call:
+    """A call that has a body; `safe` says that sending it twice does no harm."""
     return Call(
         method="POST",
         path=path,
@@ -113,6 +124,7 @@ def _post(
         content=body,
         headers=lower(params.get("extra_headers")),
         streamed=streamed,
+        safe=safe,
         choices=params.get("n") or 1,
         key=params.get("idempotency_key") or "",
     )
@@ -127,17 +139,17 @@ def _options(options: Options, params: Mapping[str, Any]) -> Options:
 
 def models(options: Options) -> Request[ModelList]:
     """`GET /v1/models`."""
-    return Request(_get(options, "/models"), ModelList)
+    return Request(get(options, "/models"), ModelList)
 
 
 def model(options: Options, name: str) -> Request[Model]:
     """`GET /v1/models/{name}`."""
-    return Request(_get(options, f"/models/{quote(name)}"), Model)
+    return Request(get(options, f"/models/{quote(name)}"), Model)
 
 
 def health(options: Options) -> Request[Health]:
     """`GET /health`, which stands beside `/v1`."""
-    return Request(_get(options, f"{options.base_url.removesuffix('/v1')}/health"), Health)
+    return Request(get(options, f"{options.base_url.removesuffix('/v1')}/health"), Health)
 
 
 def cancelled_stream(options: Options, identity: str) -> Request[CancelledStream]:
@@ -161,14 +173,15 @@ def resumed_call(options: Options, identity: str, after: int | None) -> Call:
 
 def whole_stream(options: Options, identity: str, kind: type[W]) -> Request[W]:
     """`GET /v1/streams/{id}` as one JSON answer, once it has ended."""
-    return Request(_get(options, _stream_path(identity)), kind)
+    return Request(get(options, _stream_path(identity)), kind)
 
 
 def _stream_path(identity: str) -> str:
     return f"/streams/{quote(identity)}"
 
 
-def _get(options: Options, path: str) -> Call:
+def get(options: Options, path: str) -> Call:
+    """A call that only asks."""
     return Call(method="GET", path=path, options=options, safe=True)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Answer)
 W = TypeVar("W")
 
-_CANCEL_TIMEOUT = Timeout(connect=1.0, pool=1.0, ttft=2.0, total=2.0)
+CANCEL_TIMEOUT = Timeout(connect=1.0, pool=1.0, ttft=2.0, total=2.0)
 
 
 class Stream(Generic[C, W]):
@@ -92,7 +92,10 @@ class Stream(Generic[C, W]):
     def _each(self, convert: "Callable[[list[C]], list[T]]") -> "Iterator[T]":
         try:
             while not self._over():
-                yield from convert(self._receive())
+                for item in convert(self._receive()):
+                    yield item
+                    if self._reading.cancelled:
+                        return
         finally:
             self.close()
 
@@ -149,9 +152,12 @@ class Stream(Generic[C, W]):
     def cancel(self) -> None:
         """Stop the generation, from any thread: the server is told, and iteration ends."""
         reading = self._reading
-        if reading.whole or reading.cancelled or self._closed:
+        if reading.cancelled or self._closed:
             return
+        # All may have come, and not all been given.
         reading.cancelled = True
+        if reading.whole:
+            return
         self._answer.abort()
         self._tell()
         if self._receiving.acquire(blocking=False):
@@ -185,7 +191,7 @@ class Stream(Generic[C, W]):
     def _tell(self) -> None:
         if self._reading.path:
             call = self._reading.cancelling()
-            call.options = replace(call.options, timeout=_CANCEL_TIMEOUT)
+            call.options = replace(call.options, timeout=CANCEL_TIMEOUT)
             with contextlib.suppress(ApiError):
                 self._client._exchange(call)
 

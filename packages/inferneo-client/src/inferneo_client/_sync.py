@@ -1,5 +1,6 @@
 """Receives what a caller asks; hands on answers: the sync client, and the driver of its calls."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -7,32 +8,40 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from msgspec.structs import replace
+
 from inferneo_client._answers import is_stream, not_a_stream
 from inferneo_client._calls import (
     Call,
     Knowledge,
     Pause,
     Send,
+    cancelling,
     decode_whole,
     perform,
 )
 from inferneo_client._options import Options, Retry, Timeout, changed_options, first_options
+from inferneo_client._plain_calls import PlainCalls
 from inferneo_client._reading import Reading
-from inferneo_client._requests import Request, StreamRequest, health, with_response
-from inferneo_client._streams import Stream
+from inferneo_client._requests import Request, StreamRequest, with_response
+from inferneo_client._streams import CANCEL_TIMEOUT, Stream
 from inferneo_client._transport import SyncResponse, SyncTransport, WholeResponse
 from inferneo_client._transports import new_transport
 from inferneo_client.types.answer import Answer, decoder
-from inferneo_client.types.models import Health
 from inferneo_core.errors import ApiError
 
 if TYPE_CHECKING:
     from inferneo_client._cache import Cache
     from inferneo_client._sockets import Connection
+    from inferneo_client.resources.accounts import Tokens, UsageCalls
     from inferneo_client.resources.batch import Batch
     from inferneo_client.resources.chat import Chat
     from inferneo_client.resources.completions import Completions
+    from inferneo_client.resources.devices import Devices
+    from inferneo_client.resources.embeddings import Embeddings
+    from inferneo_client.resources.generate import Generate
     from inferneo_client.resources.models import Models
+    from inferneo_client.resources.responses import Responses
     from inferneo_client.resources.streams import Streams
 
 C = TypeVar("C", bound=Answer)
@@ -69,7 +78,7 @@ class _Connections:
             transport.close()
 
 
-class Inferneo:
+class Inferneo(PlainCalls):
     """A client of an Inferneo server, or of another OpenAI-compatible one. Safe across threads.
 
     Args:
@@ -170,6 +179,20 @@ class Inferneo:
         return Completions(self)
 
     @cached_property
+    def embeddings(self) -> "Embeddings":
+        """`/v1/embeddings`."""
+        from inferneo_client.resources.embeddings import Embeddings
+
+        return Embeddings(self)
+
+    @cached_property
+    def responses(self) -> "Responses":
+        """`/v1/responses`."""
+        from inferneo_client.resources.responses import Responses
+
+        return Responses(self)
+
+    @cached_property
     def batch(self) -> "Batch":
         """Many requests at once: `client.batch([...])`."""
         from inferneo_client.resources.batch import Batch
@@ -184,19 +207,39 @@ class Inferneo:
         return Models(self)
 
     @cached_property
+    def devices(self) -> "Devices":
+        """`/v1/devices`: what the server runs models on."""
+        from inferneo_client.resources.devices import Devices
+
+        return Devices(self)
+
+    @cached_property
+    def usage(self) -> "UsageCalls":
+        """`/v1/usage`: what keys have used."""
+        from inferneo_client.resources.accounts import UsageCalls
+
+        return UsageCalls(self)
+
+    @cached_property
+    def tokens(self) -> "Tokens":
+        """`/v1/tokens`: short-lived ones."""
+        from inferneo_client.resources.accounts import Tokens
+
+        return Tokens(self)
+
+    @cached_property
+    def generate(self) -> "Generate":
+        """`/api/v1/generate`: the custom interface."""
+        from inferneo_client.resources.generate import Generate
+
+        return Generate(self)
+
+    @cached_property
     def streams(self) -> "Streams":
         """`/v1/streams`: generations that can be picked up."""
         from inferneo_client.resources.streams import Streams
 
         return Streams(self)
-
-    def health(self) -> Health:
-        """Ask the server how it is.
-
-        Raises:
-            ApiError: it does not answer.
-        """
-        return self._ask(health(self._options))
 
     def close(self) -> None:
         """Close the connections."""
@@ -223,7 +266,7 @@ class Inferneo:
         """Send a request, and give the stream that answers it."""
         call = request.call
         response = self._open(call)
-        reading = Reading(call, response, decoder(request.kind), request.fold())
+        reading = Reading(call, response, request.answers or decoder(request.kind), request.fold())
         return Stream(self, reading, response, request.texts)
 
     def _exchange(self, call: Call) -> WholeResponse:
@@ -251,10 +294,21 @@ class Inferneo:
                     response = _send(transport, step)
                 except ApiError as error:
                     step = steps.throw(error)
+                except KeyboardInterrupt:
+                    self._tell(transport, call)
+                    raise
                 else:
                     step = steps.send(response)
         except StopIteration as stop:
             return stop.value
+
+    def _tell(self, transport: SyncTransport, call: Call) -> None:
+        """Have the server end what an interrupted call began: it would wait for a retry."""
+        ending = cancelling(call)
+        if ending is not None and self._connections.of(call.options.base_url).joins is not False:
+            ending.options = replace(ending.options, timeout=CANCEL_TIMEOUT)
+            with contextlib.suppress(ApiError):
+                transport.exchange(ending.wire())
 
     def _pause(self, seconds: float) -> None:
         if seconds:

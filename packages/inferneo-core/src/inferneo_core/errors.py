@@ -6,7 +6,10 @@ ApiError
 ├── RequestError            the caller must change the request
 │   ├── InvalidRequest          400, 413
 │   ├── ContextLengthExceeded   400
+│   ├── ModelLoadFailed         400
 │   ├── AuthenticationFailed    401
+│   ├── PermissionDenied        403
+│   │   └── ModelNotAllowed         403
 │   ├── NotFound                404
 │   │   ├── ModelNotFound       404
 │   │   ├── StreamNotFound      404
@@ -16,17 +19,24 @@ ApiError
 │   ├── Conflict                409
 │   ├── EventsDropped           410
 │   ├── TooManyRequests         429
+│   │   ├── RateLimited         429
+│   │   └── QuotaExceeded       429
 │   └── Cancelled               499
 └── ServerError             the same request may succeed later
     ├── EngineUnavailable       503
     ├── Overloaded              503
+    ├── LimitsUnavailable       503
     ├── Draining                503
     └── DeadlineExceeded        504
 """
 
+import math
+import time
 from typing import Any, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType
+
+from inferneo_core.limits import LimitsLeft
 
 
 class ErrorDetail(Struct, frozen=True, kw_only=True):
@@ -66,11 +76,14 @@ class ApiError(Exception):
         retryable: whether the same request may succeed later.
         request_id: the answer's `x-request-id`, where a client raises it; else None.
         attempts: how often a client sent the request before it gave up; 0 in a server.
+        limits: what the caller has left, where the error is about that.
+        retry_after: seconds after which a client may come back, where the server said so.
     """
 
     retryable: ClassVar[bool] = False
     request_id: str | None = None
     attempts: int = 0
+    limits: LimitsLeft | None = None
 
     status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
@@ -93,6 +106,11 @@ class ApiError(Exception):
         # Set on the instance only where given: the class holds what is usual.
         overrides: dict[str, Any] = {"code": code, "status": status}
         self.__dict__.update({name: value for name, value in overrides.items() if value})
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which it is worth trying again; None where that is not said."""
+        return retry_after(self.headers)
 
     def body(self) -> ErrorBody:
         """The answer that tells of this error."""
@@ -119,6 +137,12 @@ class ContextLengthExceeded(RequestError):
     code: ClassVar[str] = "context_length_exceeded"
 
 
+class ModelLoadFailed(RequestError):
+    """The model cannot be loaded as it was asked for; what served before serves on."""
+
+    code: ClassVar[str] = "model_load_failed"
+
+
 class AuthenticationFailed(RequestError):
     """The key is missing or wrong."""
 
@@ -129,6 +153,23 @@ class AuthenticationFailed(RequestError):
     def __init__(self, message: str) -> None:
         # RFC 9110, section 11.6.1: a 401 names the scheme.
         super().__init__(message, headers={"www-authenticate": "Bearer"})
+
+
+class PermissionDenied(RequestError):
+    """The key may not do that."""
+
+    status: ClassVar[int] = 403
+    type: ClassVar[str] = "permission_error"
+    code: ClassVar[str] = "permission_denied"
+
+
+class ModelNotAllowed(PermissionDenied):
+    """The key may not use that model, be it there or not."""
+
+    code: ClassVar[str] = "model_not_allowed"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"Your key may not use the model '{model}'", param="model")
 
 
 class NotFound(RequestError):
@@ -207,6 +248,43 @@ class TooManyRequests(RequestError):
         super().__init__(message, headers=retry_headers(retry_after))
 
 
+class RateLimited(TooManyRequests):
+    """A window of requests or tokens is used up, or too many requests run; it refills by itself.
+
+    Source: https://platform.openai.com/docs/guides/rate-limits; `type` is what was too much.
+
+    Args:
+        message: what was used up, and when it refills.
+        unit: `requests` or `tokens`.
+        retry_after: seconds until it is worth trying again; None where waiting does not help,
+            since the request alone is more than the limit.
+    """
+
+    code: ClassVar[str] = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, unit: str, retry_after: float | None) -> None:
+        super().__init__(message, retry_after=retry_after or 0)
+        self.headers: dict[str, str] = _come_back(retry_after)
+        self.__dict__["type"] = unit
+
+
+class QuotaExceeded(TooManyRequests):
+    """The tokens of a month, or of all time, are used up.
+
+    Args:
+        message: what was used up.
+        retry_after: seconds until it refills; None is never.
+    """
+
+    type: ClassVar[str] = "insufficient_quota"
+    code: ClassVar[str] = "insufficient_quota"
+
+    def __init__(self, message: str, *, retry_after: float | None) -> None:
+        super().__init__(message, retry_after=retry_after or 0)
+        # OpenAI's clients try a 429 again unless they are told not to.
+        self.headers: dict[str, str] = {**_come_back(retry_after), "x-should-retry": "false"}
+
+
 class Cancelled(RequestError):
     """Somebody ended the generation before its end. The status is nginx's."""
 
@@ -227,8 +305,8 @@ class EngineUnavailable(ServerError):
     close_code: ClassVar[int] = 1012
     code: ClassVar[str] = "engine_unavailable"
 
-    def __init__(self, message: str, *, retry_after: float = 5) -> None:
-        super().__init__(message, headers=retry_headers(retry_after))
+    def __init__(self, message: str, *, retry_after: float = 5, code: str | None = None) -> None:
+        super().__init__(message, headers=retry_headers(retry_after), code=code)
 
 
 class Overloaded(ServerError):
@@ -238,8 +316,20 @@ class Overloaded(ServerError):
     close_code: ClassVar[int] = 1013
     code: ClassVar[str] = "overloaded"
 
-    def __init__(self, message: str, *, retry_after: float = 1) -> None:
-        super().__init__(message, headers=retry_headers(retry_after))
+    def __init__(self, message: str, *, retry_after: float = 1, code: str | None = None) -> None:
+        super().__init__(message, headers=retry_headers(retry_after), code=code)
+
+
+class LimitsUnavailable(ServerError):
+    """What a caller has used cannot be looked up now, so that nothing may be spent."""
+
+    status: ClassVar[int] = 503
+    close_code: ClassVar[int] = 1013
+    code: ClassVar[str] = "limits_unavailable"
+
+    def __init__(self) -> None:
+        message = "The server cannot look up your limits at the moment"
+        super().__init__(message, headers=retry_headers(1))
 
 
 class Draining(ServerError):
@@ -265,7 +355,34 @@ class DeadlineExceeded(ServerError):
 
 def retry_headers(seconds: float) -> dict[str, str]:
     """When to come back, in both forms that clients read (whole seconds, and milliseconds)."""
+    # Rounded up: who comes a moment too early is refused again.
     return {
-        "retry-after": str(max(1, round(seconds))),
-        "retry-after-ms": str(round(seconds * 1000)),
+        "retry-after": str(max(1, math.ceil(seconds))),
+        "retry-after-ms": str(math.ceil(seconds * 1000)),
     }
+
+
+def _come_back(seconds: float | None) -> dict[str, str]:
+    return {"x-should-retry": "false"} if seconds is None else retry_headers(seconds)
+
+
+def retry_after(headers: dict[str, str]) -> float | None:
+    """Seconds that the server asks to wait; None where it does not say, or says it unreadably."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    return _seconds_until(headers.get("retry-after", ""))
+
+
+def _seconds_until(date: str) -> float | None:
+    # RFC 9110, section 10.2.3: a date is allowed as well.
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from inferneo_core.codec import decode_request
 from inferneo_core.errors import ErrorDetail, InvalidRequest
+from inferneo_core.limits import LimitsLeft
 from inferneo_core.usage import Usage
 
 RequestId = str | int
@@ -63,7 +64,10 @@ class Ping(Frame, frozen=True, kw_only=True):
 
 
 class Done(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The end of a request that streamed, or was cancelled. It has no `choices`."""
+    """The end of a request that streamed, or was cancelled. It has no `choices`.
+
+    `limits` is what the caller has left, where that is limited.
+    """
 
     object: Literal["chat.completion.done", "text_completion.done", "response.done", "message.done"]
     request_id: RequestId | UnsetType = UNSET
@@ -71,6 +75,7 @@ class Done(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str | UnsetType = UNSET
     model: str | UnsetType = UNSET
     usage: Usage | UnsetType = UNSET
+    limits: LimitsLeft | UnsetType = UNSET
     cancelled: bool = False
 
 
@@ -84,6 +89,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     status: int
     request_id: RequestId | UnsetType = UNSET
     retry_after_ms: int | UnsetType = UNSET
+    limits: LimitsLeft | UnsetType = UNSET
 
 
 class Notice(Struct, frozen=True, kw_only=True):

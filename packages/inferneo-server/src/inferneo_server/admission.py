@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import time
 from collections import deque
+from functools import partial
 
 from msgspec import Struct
 
@@ -23,14 +24,13 @@ class Demand(Struct, frozen=True, kw_only=True):
 
     Attributes:
         choices: places that it takes: sequences that the engine runs side by side.
-        prompt_tokens: tokens that wait with it.
-        tokens: what it is charged at first: tokens to read, and those that it may write.
+        prompt_tokens: tokens to read, which it is charged when it is let in; those that are
+            written follow at its end.
         priority: of all that wait, the lower comes first, whoever asks.
     """
 
     choices: int
     prompt_tokens: int
-    tokens: int
     priority: int = 0
 
 
@@ -85,7 +85,7 @@ class Admission:
 
     def _admit(self, identity: Identity, demand: Demand) -> "Place":
         self._running += demand.choices
-        self._charge(identity, demand.tokens)
+        self._charge(identity, demand.prompt_tokens)
         return Place(self, identity, demand)
 
     def _charge(self, identity: Identity, tokens: int) -> None:
@@ -183,7 +183,7 @@ class Admission:
     def leave(self, identity: Identity, demand: Demand, used_tokens: int) -> None:
         """A request has ended; so many tokens were read and written for it."""
         self._running -= demand.choices
-        self._charge(identity, used_tokens - demand.tokens)
+        self._charge(identity, used_tokens - demand.prompt_tokens)
         if not self._running and not self._lines:
             self._counts.clear()
         self._ends.append(time.monotonic())
@@ -195,6 +195,37 @@ class Admission:
             return 1.0
         seconds = (time.monotonic() - self._ends[0]) / len(self._ends)
         return min(max(seconds * (self.waiting + 1), 0.1), MAX_RETRY_SECONDS)
+
+
+class Queues:
+    """The queues of a server, one in front of each model's engine.
+
+    Args:
+        max_requests: requests that may wait for a model.
+        max_tokens: prompt tokens that may wait for a model.
+        max_seconds: how long a request may wait.
+    """
+
+    def __init__(
+        self, *, max_requests: int = 1024, max_tokens: int = 2**22, max_seconds: float = 60.0
+    ) -> None:
+        self._make = partial(
+            Admission, max_requests=max_requests, max_tokens=max_tokens, max_seconds=max_seconds
+        )
+        self._queues: dict[str, Admission] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        # A copy: metrics are read by another thread.
+        return sum(queue.waiting for queue in tuple(self._queues.values()))
+
+    def of(self, model: str) -> Admission:
+        """The queue in front of a model's engine."""
+        queue = self._queues.get(model)
+        if queue is None:
+            queue = self._queues[model] = self._make()
+        return queue
 
 
 class Place:

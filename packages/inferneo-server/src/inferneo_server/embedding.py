@@ -20,9 +20,10 @@ from inferneo_core.embeddings import (
     Side,
 )
 from inferneo_core.errors import ContextLengthExceeded, InvalidRequest, RequestError
+from inferneo_server.access.identity import Identity
 from inferneo_server.checks import split_prompt
 from inferneo_server.engines.base import Cut, Engine, PoolingOptions, Prompt, Vector
-from inferneo_server.metrics import PROMPT_TOKENS
+from inferneo_server.metrics import token_series
 from inferneo_server.service import Service
 
 # So many numbers are encoded, or prompts prepared, before others get their turn.
@@ -30,13 +31,24 @@ NUMBERS_AT_ONCE = 16_384
 PROMPTS_AT_ONCE = 64
 
 
-async def embed(service: Service, request: EmbeddingRequest) -> bytes:
+async def embed(service: Service, request: EmbeddingRequest, identity: Identity) -> bytes:
     """Embed the inputs of a request.
 
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = service.engine(request.model, "embed")
+    with await service.lease(request.model, identity, "embed") as lease:
+        prompts, options = await _prepared(lease.engine, request)
+        charged = lengths(prompts)
+        async with service.reading(lease, identity, charged, param="input"):
+            vectors = await lease.engine.embed(f"embd-{uuid4().hex}", prompts, options)
+            usage = count_tokens(prompts, lease.name)
+    return await _encoded(vectors, lease.name, usage, base64=request.encoding_format == "base64")
+
+
+async def _prepared(
+    engine: Engine, request: EmbeddingRequest
+) -> tuple[Sequence[Prompt], PoolingOptions]:
     inputs = split_prompt(request.input, param="input")
     if len(inputs) > MAX_INPUTS:
         raise InvalidRequest(
@@ -58,13 +70,7 @@ async def embed(service: Service, request: EmbeddingRequest) -> bytes:
         activation=request.use_activation,
         priority=request.priority or 0,
     )
-    vectors = await engine.embed(f"embd-{uuid4().hex}", prompts, options)
-    return await _encoded(
-        vectors,
-        service.registry.name,
-        count_tokens(prompts),
-        base64=request.encoding_format == "base64",
-    )
+    return prompts, options
 
 
 def make_cut(engine: Engine, kept: int | None, side: Side | None) -> Cut | None:
@@ -126,10 +132,15 @@ def _named(param: str) -> Iterator[None]:
         raise
 
 
-def count_tokens(prompts: Sequence[Prompt]) -> PromptUsage:
+def lengths(prompts: Sequence[Prompt]) -> list[int]:
+    """The tokens of each prompt."""
+    return [len(prompt.token_ids) for prompt in prompts]
+
+
+def count_tokens(prompts: Sequence[Prompt], model: str) -> PromptUsage:
     """The usage of a request that reads these prompts, which is counted for the metrics too."""
-    tokens = sum(len(prompt.token_ids) for prompt in prompts)
-    PROMPT_TOKENS.inc(tokens)
+    tokens = sum(lengths(prompts))
+    token_series(model)[0].inc(tokens)
     return PromptUsage(prompt_tokens=tokens, total_tokens=tokens)
 
 

@@ -11,7 +11,8 @@ from inferneo_core.usage import CompletionTokensDetails, PromptTokensDetails, Us
 from inferneo_server.access.identity import ANYONE, Identity
 from inferneo_server.answers.base import AnswerForm, Choice
 from inferneo_server.engines.base import Delta, DeltaStream
-from inferneo_server.metrics import COMPLETION_TOKENS, FIRST_TOKEN_SECONDS, PROMPT_TOKENS
+from inferneo_server.metrics import FIRST_TOKEN_SECONDS, INFERENCE_SECONDS, token_series
+from inferneo_server.spending import Spend
 
 # Steps have fewer events; of a long log a reader takes so many, as fast as its client does.
 EVENTS_AT_ONCE = 256
@@ -116,6 +117,10 @@ class Generation:
         include_usage: whether the events end with the usage.
         terms: what was asked for beside the answer.
         log_bytes: how much of the log is kept, where it is.
+        spend: is told at the end what was used; None where nobody asks.
+
+    Attributes:
+        settling: what the end must wait for, once there has been one; None where for nothing.
     """
 
     def __init__(
@@ -129,8 +134,11 @@ class Generation:
         include_usage: bool = False,
         terms: Terms | None = None,
         log_bytes: int = 0,
+        spend: Spend | None = None,
     ) -> None:
         self.form = form
+        self.spend = spend
+        self.settling: asyncio.Task[None] | None = None
         form.usage = self.usage
         self.terms = terms or Terms()
         self.readers = 0
@@ -210,11 +218,28 @@ class Generation:
         self.ended, self.error = True, error
         if self._deadline is not None:
             self._deadline.cancel()
-        PROMPT_TOKENS.inc(self.prompt_tokens)
-        COMPLETION_TOKENS.inc(self.completion_tokens)
+        read, written = token_series(self.form.model)
+        read.inc(self.prompt_tokens)
+        written.inc(self.completion_tokens)
+        if error is None:
+            INFERENCE_SECONDS.observe(time.perf_counter() - self._began)
+        if self.spend is not None:
+            self.settling = self.spend.end(
+                prompt_tokens=self.prompt_tokens,
+                completion_tokens=self.completion_tokens,
+                cached_tokens=self._stream.cached_tokens,
+                aborted=error is not None,
+            )
         for tell in self._when_ended:
             tell(error)
         self._wake()
+
+    async def settled(self) -> None:
+        """Wait until what was used is written down, so that no end is told before; for one that has
+        ended."""
+        if self.settling is not None:
+            # Who waits may be cancelled; the settlement is not.
+            await asyncio.wait([self.settling])
 
     def when_ended(self, tell: Callable[[Exception | None], None]) -> None:
         """Have somebody told, with the error if there was one, once no more will come."""

@@ -9,11 +9,13 @@ from inferneo_core.codec import encode
 from inferneo_core.errors import Cancelled, InvalidRequest
 from inferneo_core.responses import Item, ItemList, Response, ResponseRequest
 from inferneo_core.usage import Usage
+from inferneo_server.access.identity import Identity
 from inferneo_server.answers.chat import ChatDetails
 from inferneo_server.answers.responses import ResponseForm
 from inferneo_server.generation import Generation, Terms
+from inferneo_server.rendering import Wording
 from inferneo_server.response_store import ResponseStore, StoredResponse
-from inferneo_server.service import Service, Wording
+from inferneo_server.service import Service
 from inferneo_server.streams import Reader
 from inferneo_server.translations.responses import (
     chat_request,
@@ -57,7 +59,7 @@ class Responses:
             items, size = _conversation(request, before)
             chat = chat_request(request, items)
             if request.truncation == "auto":
-                chat = await shortened(chat, self._service.fits)
+                chat = await shortened(chat, partial(self._service.fits, identity=terms.identity))
             if request.background:
                 terms = msgspec.structs.replace(
                     terms, resume_for=max(terms.resume_for, self._store.seconds)
@@ -70,7 +72,7 @@ class Responses:
         return reader
 
     async def prepare(
-        self, request: ResponseRequest, owner: str, unstored: ResponseStore
+        self, request: ResponseRequest, identity: Identity, unstored: ResponseStore
     ) -> list[bytes]:
         """Keep what a response is to go on from, and answer nothing.
 
@@ -82,14 +84,16 @@ class Responses:
         """
         check_response(request)
         with renamed_fields():
-            items, size = _conversation(request, self._before(request, owner, unstored))
-            tokens = await self._service.count_tokens(chat_request(request, items))
-        form = ResponseForm(request, self._service.registry.name, ChatDetails())
+            items, size = _conversation(request, self._before(request, identity.owner, unstored))
+            tokens = await self._service.count_tokens(chat_request(request, items), identity)
+        name = self._service.registry.status(request.model).id
+        async with self._service.spending.reading(identity, name, [tokens]):
+            form = ResponseForm(request, name, ChatDetails())
         usage = Usage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens)
         events = [*form.opening(0), form.usage_chunk(usage)]
         response = form.response("completed")
         stored = StoredResponse(
-            owner=owner,
+            owner=identity.owner,
             items=items,
             items_bytes=size,
             response=lambda: response,

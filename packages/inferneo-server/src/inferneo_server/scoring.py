@@ -4,10 +4,11 @@ import asyncio
 import math
 import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from uuid import uuid4
 
-from inferneo_core.embeddings import PromptUsage
 from inferneo_core.errors import InvalidRequest
 from inferneo_core.scores import (
     Document,
@@ -21,15 +22,21 @@ from inferneo_core.scores import (
     ScoringFields,
     TextDocument,
 )
+from inferneo_server.access.identity import Identity
 from inferneo_server.embedding import (
     PROMPTS_AT_ONCE,
     check_length,
     count_tokens,
+    lengths,
     make_cut,
     render_all,
 )
 from inferneo_server.engines.base import Engine, PoolingOptions, Prompt, Vector
+from inferneo_server.lease import Lease
 from inferneo_server.service import Service
+
+# Charges prompts of these lengths, and settles behind its block.
+Charge = Callable[[Sequence[int]], AbstractAsyncContextManager[None]]
 
 # The names under which a request may give its texts.
 _NAMES = (
@@ -40,52 +47,55 @@ _NAMES = (
 )
 
 
-async def score(service: Service, request: ScoreRequest) -> ScoreList:
+async def score(service: Service, request: ScoreRequest, identity: Identity) -> ScoreList:
     """Score one text against several, or pairs of texts.
 
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = _engine(service, request)
-    first, second = _given(request)
-    queries, documents = _texts(getattr(request, first)), _texts(getattr(request, second))
-    for name, texts in ((first, queries), (second, documents)):
-        if not texts:
-            raise InvalidRequest(f"Empty '{name}'", param=name)
-    if len(queries) not in (1, len(documents)):
-        raise InvalidRequest(
-            f"'{first}' must be one text, or as many as '{second}' has", param=first
-        )
-    scores, usage = await _scores(engine, request, queries, documents, param=second)
+    with await _lease(service, request, identity) as lease:
+        first, second = _given(request)
+        queries, documents = _texts(getattr(request, first)), _texts(getattr(request, second))
+        for name, texts in ((first, queries), (second, documents)):
+            if not texts:
+                raise InvalidRequest(f"Empty '{name}'", param=name)
+        if len(queries) not in (1, len(documents)):
+            raise InvalidRequest(
+                f"'{first}' must be one text, or as many as '{second}' has", param=first
+            )
+        charge = partial(service.reading, lease, identity, param=second)
+        engine = lease.engine
+        scores, prompts = await _scores(engine, request, queries, documents, charge, param=second)
     return ScoreList(
         id=f"score-{uuid4().hex}",
         created=int(time.time()),
-        model=service.registry.name,
+        model=lease.name,
         data=[Score(index=index, score=each) for index, each in enumerate(scores)],
-        usage=usage,
+        usage=count_tokens(prompts, lease.name),
     )
 
 
-async def rerank(service: Service, request: RerankRequest) -> Reranking:
+async def rerank(service: Service, request: RerankRequest, identity: Identity) -> Reranking:
     """Order documents by how well they fit a query.
 
     Raises:
         ApiError: the request is refused, or fails.
     """
-    engine = _engine(service, request)
-    documents = _texts(request.documents)
-    if not documents:
-        raise InvalidRequest("Empty 'documents'", param="documents")
-    scores, usage = await _scores(
-        engine, request, _texts(request.query), documents, param="documents"
-    )
+    with await _lease(service, request, identity) as lease:
+        documents = _texts(request.documents)
+        if not documents:
+            raise InvalidRequest("Empty 'documents'", param="documents")
+        charge = partial(service.reading, lease, identity, param="documents")
+        scores, prompts = await _scores(
+            lease.engine, request, _texts(request.query), documents, charge, param="documents"
+        )
     # The first of equals stays the first.
     order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
     told = request.return_documents is not False
     return Reranking(
         id=f"rerank-{uuid4().hex}",
-        model=service.registry.name,
-        usage=usage,
+        model=lease.name,
+        usage=count_tokens(prompts, lease.name),
         results=[
             RerankResult(
                 index=index,
@@ -97,10 +107,12 @@ async def rerank(service: Service, request: RerankRequest) -> Reranking:
     )
 
 
-def _engine(service: Service, request: ScoringFields) -> Engine:
+async def _lease(service: Service, request: ScoringFields, identity: Identity) -> Lease:
     """An engine that scores pairs itself, or whose vectors can be compared."""
-    engine = service.engine(request.model)
-    return engine if "embed" in engine.tasks else service.engine(request.model, "score")
+    lease = await service.lease(request.model, identity)
+    if "embed" in lease.tasks:
+        return lease
+    return await service.lease(request.model, identity, "score")
 
 
 def _given(request: ScoreRequest) -> tuple[str, str]:
@@ -131,16 +143,16 @@ async def _scores(
     request: ScoringFields,
     queries: Sequence[str],
     documents: Sequence[str],
+    charge: Charge,
     *,
     param: str,
-) -> tuple[list[float], PromptUsage]:
+) -> tuple[list[float], list[Prompt]]:
     if limit := request.max_tokens_per_query:
         queries = await engine.shortened(queries, limit)
     if limit := request.max_tokens_per_doc:
         documents = await engine.shortened(documents, limit)
     work = _compared if "embed" in engine.tasks else _judged
-    scores, prompts = await work(engine, request, queries, documents, param)
-    return scores, count_tokens(prompts)
+    return await work(engine, request, queries, documents, charge, param)
 
 
 def _options(request: ScoringFields) -> PoolingOptions:
@@ -152,13 +164,15 @@ async def _compared(
     request: ScoringFields,
     queries: Sequence[str],
     documents: Sequence[str],
+    charge: Charge,
     param: str,
 ) -> tuple[list[float], list[Prompt]]:
     """Score pairs by the cosine of their vectors."""
     cut = make_cut(engine, request.truncate_prompt_tokens, request.truncation_side)
     token_ids = await engine.tokenize([*queries, *documents], cut=cut)
     prompts = await render_all(engine, token_ids, param=param)
-    vectors = await engine.embed(f"score-{uuid4().hex}", prompts, _options(request))
+    async with charge(lengths(prompts)):
+        vectors = await engine.embed(f"score-{uuid4().hex}", prompts, _options(request))
     found, others = vectors[: len(queries)], vectors[len(queries) :]
     scores = []
     for number, other in enumerate(others):
@@ -178,6 +192,7 @@ async def _judged(
     request: ScoringFields,
     queries: Sequence[str],
     documents: Sequence[str],
+    charge: Charge,
     param: str,
 ) -> tuple[list[float], list[Prompt]]:
     """Score pairs by a model that reads both texts at once."""
@@ -190,5 +205,6 @@ async def _judged(
         prompts.append(prompt)
         if number % PROMPTS_AT_ONCE == PROMPTS_AT_ONCE - 1:
             await asyncio.sleep(0)
-    scores = await engine.score(f"score-{uuid4().hex}", prompts, _options(request))
+    async with charge(lengths(prompts)):
+        scores = await engine.score(f"score-{uuid4().hex}", prompts, _options(request))
     return list(scores), prompts

@@ -15,10 +15,10 @@ from typing import Any
 import uvicorn
 from pydantic import SecretStr
 
-from inferneo_server.app import make_app, make_service
+from inferneo_server.access.check import is_loopback
+from inferneo_server.app import keys_required, make_app, make_keys, make_service
 from inferneo_server.engines.base import Task
-from inferneo_server.identity import is_loopback
-from inferneo_server.metrics import TASKS
+from inferneo_server.metrics import ACTIVE_CONNECTIONS, TASKS
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.transports.tls import Certificate
@@ -37,6 +37,10 @@ OWN_DESCRIPTORS = 256
 logger = logging.getLogger(__name__)
 
 
+class ListenError(Exception):
+    """The port cannot be opened; the message is for the operator."""
+
+
 class DrainingServer(uvicorn.Server):
     """A server that on the first signal refuses new requests, finishes those that run, then ends.
 
@@ -49,16 +53,50 @@ class DrainingServer(uvicorn.Server):
         self._service = service
         self._drain_seconds = settings.drain_seconds
         self._stall_seconds = settings.stall_seconds
+        self._metrics_host, self._metrics_port = settings.metrics_host, settings.metrics_port
         self._drain: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the port, and tell who waits for it."""
-        await super().startup(sockets)
+        """Open the port, and tell who waits for it.
+
+        Raises:
+            ListenError: it cannot be opened.
+        """
+        with _without_errors(logging.getLogger("uvicorn.error")):
+            try:
+                await super().startup(sockets)
+            except SystemExit as end:
+                # uvicorn would end the process here, with the reason in its log.
+                raise ListenError(
+                    f"cannot listen on {self.config.host}:{self.config.port}: {end.__context__}"
+                ) from None
+        if self._metrics_port is not None and not self.should_exit:
+            await self._listen_for_operators()
         for server in self.servers:
             for listener in server.sockets:
                 _bound_stalled(listener, self._stall_seconds)
         self.listening.set()
+
+    async def _listen_for_operators(self) -> None:
+        """Open the second port, which ends with the first."""
+
+        def protocol() -> asyncio.Protocol:
+            kind: Any = self.config.http_protocol_class
+            made: asyncio.Protocol = kind(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return made
+
+        loop = asyncio.get_running_loop()
+        try:
+            opened = await loop.create_server(protocol, self._metrics_host, self._metrics_port)
+        except OSError as error:
+            logger.error("metrics_port: %s", error)
+            await self.shutdown()
+            sys.exit(1)
+        self.servers.append(opened)
+        logger.info("Metrics and docs at http://%s:%s", self._metrics_host, self._metrics_port)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -95,13 +133,16 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         EngineStartError: the model could not be loaded.
+        DatabaseError: a store of limits or usage cannot be opened.
+        ListenError: the port cannot be opened.
         TlsError: the certificate or its key cannot be used.
     """
     certificate = Certificate(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
     settings = _with_key(settings)
+    keys = make_keys(settings)
     service = make_service(settings)
     config = uvicorn.Config(
-        make_app(settings, service),
+        make_app(settings, service, keys),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -122,7 +163,9 @@ async def serve(settings: Settings) -> None:
     server = DrainingServer(config, service, settings)
     loop = asyncio.get_running_loop()
     TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
+    ACTIVE_CONNECTIONS.set_function(lambda: len(server.server_state.connections))
     models = asyncio.create_task(service.registry.run())
+    stores = asyncio.create_task(service.spending.run())
     progress = asyncio.create_task(_tell_progress(settings, server, service))
     following = asyncio.create_task(certificate.follow()) if certificate else None
     models.add_done_callback(server.exit_without_models)
@@ -136,9 +179,27 @@ async def serve(settings: Settings) -> None:
         # Before the engine: what it fails would be kept for its readers.
         await service.streams.aclose()
         models.cancel()
-        await asyncio.gather(models, progress, return_exceptions=True)
+        stores.cancel()
+        await asyncio.gather(models, progress, stores, return_exceptions=True)
+        keys.close()
+        # Last of all: what ended until now has been settled.
+        await service.spending.aclose()
     if failure is not None:
         raise failure
+
+
+@contextlib.contextmanager
+def _without_errors(log: logging.Logger) -> Iterator[None]:
+    """Leave errors to who raises them."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR
+
+    log.addFilter(passes)
+    try:
+        yield
+    finally:
+        log.removeFilter(passes)
 
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:
@@ -173,13 +234,13 @@ def _bound_stalled(listener: Any, seconds: float) -> None:
 
 def _with_key(settings: Settings) -> Settings:
     """Make a key where anyone on the network could reach the server."""
-    if settings.keys or is_loopback(settings.host):
+    if keys_required(settings) or is_loopback(settings.host):
         return settings
     key = f"sk-{secrets.token_urlsafe(32)}"
     print(
         f"No key is set, and {settings.host} can be reached from other machines.\n"
         f"Made one for this run; requests must carry it: {key}\n"
-        "Set your own by INFERNEO_API_KEY or --api-key.",
+        "Set your own by INFERNEO_API_KEY or --api-key, or make some: inferneo-server keys create.",
         file=sys.stderr,
         flush=True,
     )
@@ -223,7 +284,11 @@ def _example(tasks: Set[Task]) -> tuple[str, str]:
 
 
 def _banner(settings: Settings, url: str, seconds: float, route: str, body: str) -> str:
-    key = "" if not settings.keys else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
+    key = (
+        ""
+        if not keys_required(settings)
+        else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
+    )
     return f"""
   Inferneo serves {settings.model_name} at {url}/v1 (loaded in {seconds:.0f} s)
 

@@ -1,32 +1,76 @@
 """Receives flags, `INFERNEO_*` and config.yaml; hands on one table of settings, checked.
 
-The only reader of the environment. A flag wins over the environment, that over the file.
+A flag wins over the environment, that over the file.
 """
 
 import difflib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 from pydantic_settings import SettingsError as SourceError
 
-EMBEDDED_MODEL = "inferneo-tiny"
-ENV_PREFIX = "INFERNEO_"
+from inferneo_server.access.identity import Limits
+from inferneo_server.access.settings import JwtSettings, KeyEntry
+from inferneo_server.environment import (
+    ENV_PREFIX,
+    Environment,
+    SettingsError,
+    read_file,
+    read_yaml,
+    variables,
+)
+from inferneo_server.limits.presets import parse_limits
+from inferneo_server.model_spec import (
+    EMBEDDED_MODEL,
+    EngineName,
+    LoadWhen,
+    ModelSpec,
+    name_of,
+    reasoning_of,
+    source_of,
+)
 
-# It thinks only where the request enables it.
-_EMBEDDED_REASONING_PARSER = "deepseek_v3"
+__all__ = ["EMBEDDED_MODEL", "Settings", "load_settings"]
 
-EngineName = Literal["vllm", "torch", "simulated"]
+# The client's.
+_OTHERS = frozenset({"INFERNEO_BASE_URL"})
+
+
+LimitsSetting = Annotated[Limits, PlainValidator(parse_limits)]
+
+
+class ModelSettings(BaseModel):
+    """A model beside the default one: an entry of the setting `models`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    engine: EngineName | None = None
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    aliases: list[str] = Field(default_factory=list)
+    device: str = "auto"
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    load: LoadWhen = "on_first_use"
+    idle_seconds: float | None = Field(None, gt=0)
+    memory_bytes: int | None = Field(None, ge=0)
 
 
 class Settings(BaseSettings):
@@ -47,7 +91,8 @@ class Settings(BaseSettings):
     engine: EngineName = Field("vllm", description="what runs the model")
     engine_args: dict[str, Any] = Field(
         default_factory=dict,
-        description="arguments of the engine, as key=value (repeat it) or as JSON",
+        description="arguments of the engine, as key=value (repeat it) or as JSON; those of torch: "
+        "device, dtype, max_model_len, max_num_seqs, max_queue",
     )
     tool_parser: str | None = Field(
         None,
@@ -59,10 +104,44 @@ class Settings(BaseSettings):
         description="vLLM's parser of reasoning, or `none` (default: the embedded model's own, "
         "else none)",
     )
+    aliases: list[str] = Field(
+        default_factory=list, description="further names of the model in requests"
+    )
+    device: str = Field(
+        "auto", description="where the model runs: `auto`, `cpu`, `gpu:0`, `rbln:0`"
+    )
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict,
+        description="further models by name, each with `model`, `engine`, `engine_args`, "
+        "`aliases`, `device`, `tool_parser`, `reasoning_parser`, `load` (`pinned`, "
+        "`on_first_use`, `on_request`), `idle_seconds`, `memory_bytes`",
+    )
+    memory_budget_bytes: int | None = Field(
+        None,
+        gt=0,
+        description="what all models together may take; the longest unused make room for others",
+    )
+    load_wait_seconds: float = Field(
+        60.0, ge=0, description="how long a request waits for a model that is loaded or moved"
+    )
+    load_seconds: float = Field(
+        3600.0, gt=0, description="how long a model may take to load while the server runs"
+    )
     strict: bool = Field(False, description="refuse requests with unknown fields")
+    metrics_host: str = Field("127.0.0.1", description="address of `metrics_port`")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="a second port for `/metrics`, `/health`, `/ready` and `/docs`, without keys",
+    )
     api_key: SecretStr | None = Field(None, description="the key that requests must carry")
-    api_keys: list[SecretStr] = Field(
-        default_factory=list, description="further keys; generations belong to the key they carry"
+    api_keys: list[KeyEntry] = Field(
+        default_factory=list,
+        description="further keys; in the file, one may be a table with what it may do",
+    )
+    jwt: JwtSettings | None = Field(
+        None, description="which JSON Web Tokens are let in, as a table (see operations)"
     )
     cors_origins: list[str] = Field(
         default_factory=list,
@@ -116,6 +195,9 @@ class Settings(BaseSettings):
     responses_bytes: int = Field(
         256 * 2**20, ge=0, description="size of the stored responses, each with its conversation"
     )
+    batch_requests: int = Field(
+        64, ge=1, description="requests that one `/api/v1/batch/generate` may hold"
+    )
     websocket_requests: int = Field(
         64, ge=1, description="requests that may run at once on one WebSocket"
     )
@@ -131,11 +213,41 @@ class Settings(BaseSettings):
     websocket_compression: bool = Field(
         True, description="whether a WebSocket may negotiate permessage-deflate"
     )
+    queue_requests: int = Field(
+        1024, ge=0, description="requests that may wait for a model; further ones get 503"
+    )
+    queue_tokens: int = Field(
+        2**22, ge=0, description="prompt tokens that may wait for a model, all requests together"
+    )
+    queue_seconds: float = Field(60.0, gt=0, description="how long a request may wait for its turn")
     drain_seconds: float = Field(
         30.0, ge=0, description="how long running requests may go on after SIGTERM"
     )
-    state_dir: Path = Field(
+    default_limits: LimitsSetting | None = Field(
+        None,
+        description="limits of keys that name none: `inferneo`, `vllm-api-server`, or a mapping",
+    )
+    anonymous_limits: LimitsSetting | None = Field(
+        None, description="limits of each address, where no key is required"
+    )
+    model_limits: dict[str, LimitsSetting] = Field(
+        default_factory=dict,
+        description="limits of what each caller may use of a model, by the model's name",
+    )
+    limits_store: str = Field(
+        "sqlite",
+        pattern=r"^(memory|sqlite|(redis|rediss|unix)://.+)$",
+        description="where it is kept what callers have used of their limits: `memory`, `sqlite` "
+        "(in `state_dir`) or `redis://...`, which several machines can share",
+    )
+    usage_store: Literal["memory", "sqlite", "redis"] | None = Field(
+        None,
+        description="where usage is metered (default: where the limits are kept if that is Redis, "
+        "else `sqlite`; `memory` forgets it with the process)",
+    )
+    state_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         Path("~/.local/state/inferneo"),
+        validate_default=True,
         description="folder of what outlives a restart: keys, usage, models loaded at run time",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -158,8 +270,26 @@ class Settings(BaseSettings):
         """Flags, then the environment, then the file, which comes with the flags as `config`."""
         assert isinstance(init_settings, InitSettingsSource)
         config = init_settings.init_kwargs.pop("config", None)
-        file = InitSettingsSource(settings_cls, _read_file(Path(config)) if config else {})
-        return init_settings, _Environment(settings_cls), file
+        file = InitSettingsSource(settings_cls, read_file(Path(config)) if config else {})
+        return init_settings, Environment(settings_cls), file
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        if self.metrics_port is not None and self.metrics_port == self.port:
+            raise ValueError("metrics_port: must be another one than port")
+        return self
+
+    @field_validator("jwt", mode="before")
+    @classmethod
+    def _read_jwt(cls, value: Any) -> Any:
+        """A flag is text."""
+        return read_yaml(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_stores(self) -> Self:
+        if self.usage_store == "redis" and self.limits_store in ("memory", "sqlite"):
+            raise ValueError("usage_store: redis needs a limits_store that names the Redis")
+        return self
 
     @model_validator(mode="after")
     def _pair_of_tls(self) -> Self:
@@ -168,50 +298,70 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def keys(self) -> list[str]:
-        """All keys that requests may carry; none lets everyone in."""
-        given = [self.api_key] if self.api_key else []
-        return [key.get_secret_value() for key in [*given, *self.api_keys]]
+    def keys(self) -> list[KeyEntry]:
+        """The keys of the settings that requests may carry."""
+        given = [KeyEntry.model_validate(self.api_key)] if self.api_key else []
+        return [*given, *self.api_keys]
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "Settings":
+        """Refuse a name that two models have: a request could not say which it means."""
+        seen: set[str] = set()
+        for spec in self.model_specs:
+            for name in (spec.name, *spec.aliases):
+                if not name or name in seen:
+                    raise ValueError(
+                        f"models: two models are called '{name}'"
+                        if name
+                        else "models: a model has an empty name"
+                    )
+                seen.add(name)
+        return self
+
+    @property
+    def model_specs(self) -> list[ModelSpec]:
+        """All configured models, the default one first."""
+        default = ModelSpec(
+            name=self.model_name,
+            model=self.model,
+            engine=self.engine,
+            engine_args=self.engine_args,
+            aliases=tuple(self.aliases),
+            device=self.device,
+            tool_parser=self.tool_parser,
+            reasoning_parser=self.reasoning_parser,
+        )
+        return [default, *(self._spec(name, each) for name, each in self.models.items())]
+
+    def _spec(self, name: str, given: ModelSettings) -> ModelSpec:
+        return ModelSpec(
+            name=name,
+            model=given.model or name,
+            engine=given.engine or self.engine,
+            engine_args=given.engine_args,
+            aliases=tuple(given.aliases),
+            device=given.device,
+            tool_parser=given.tool_parser,
+            reasoning_parser=given.reasoning_parser,
+            load=given.load,
+            idle_seconds=given.idle_seconds,
+            memory_bytes=given.memory_bytes,
+        )
 
     @property
     def model_name(self) -> str:
-        """The model's name in requests."""
-        if self.served_model_name:
-            return self.served_model_name
-        path = Path(self.model).expanduser()
-        return path.resolve().name if path.is_dir() else self.model
+        """The default model's name in requests."""
+        return self.served_model_name or name_of(self.model)
 
     @property
     def reasoning(self) -> str | None:
-        """vLLM's name of the parser of reasoning; None is none."""
-        if self.reasoning_parser is None and self.model == EMBEDDED_MODEL:
-            return _EMBEDDED_REASONING_PARSER
-        return None if self.reasoning_parser == "none" else self.reasoning_parser
+        """vLLM's name of the default model's parser of reasoning; None is none."""
+        return reasoning_of(self.model, self.reasoning_parser)
 
     @property
     def model_source(self) -> str:
-        """Where the engine loads the model from: a Hugging Face id or a path."""
-        if self.model == EMBEDDED_MODEL:
-            return str(Path(__file__).parent / "embedded" / EMBEDDED_MODEL)
-        path = Path(self.model).expanduser()
-        return str(path) if path.is_dir() else self.model
-
-
-class _Environment(EnvSettingsSource):
-    """Variables, of which one inside a setting (`A__B`) means what its text means in the file."""
-
-    def explode_env_vars(
-        self, field_name: str, field: FieldInfo, env_vars: Mapping[str, str | None]
-    ) -> dict[str, Any]:
-        values = super().explode_env_vars(field_name, field, env_vars)
-        return {
-            name: _read_yaml(value) if isinstance(value, str) else value
-            for name, value in values.items()
-        }
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the message names it, and is for the operator."""
+        """Where the engine loads the default model from: a Hugging Face id or a path."""
+        return source_of(self.model)
 
 
 def load_settings(config: str | None = None, **flags: Any) -> Settings:
@@ -224,6 +374,8 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
     Raises:
         SettingsError: a value does not fit, a name is unknown, or the file cannot be read.
     """
+    if typos := [unknown for unknown in unknown_variables() if unknown.meant]:
+        raise SettingsError("\n".join(map(str, typos)))
     try:
         return Settings(config=config, **flags)  # type: ignore[call-arg]
     except SourceError as error:
@@ -232,30 +384,36 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
 
 
+class UnknownVariable(NamedTuple):
+    """A variable that looks like a setting and is none, and the one that it resembles."""
+
+    name: str
+    meant: str | None
+
+    def __str__(self) -> str:
+        guess = f"; did you mean {self.meant}?" if self.meant else ""
+        return f"{self.name}: there is no such setting{guess}"
+
+
+def unknown_variables() -> list[UnknownVariable]:
+    """The variables that no setting reads. Others may have set those that resemble none: where a
+    service is called Inferneo, Kubernetes does.
+    """
+    found = []
+    for name in sorted(variables()):
+        setting = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
+        if setting not in Settings.model_fields and name not in _OTHERS:
+            near = difflib.get_close_matches(setting, Settings.model_fields, n=1, cutoff=0.7)
+            found.append(UnknownVariable(name, f"{ENV_PREFIX}{near[0].upper()}" if near else None))
+    return found
+
+
 def _explain(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"{name or 'settings'}: {problem['msg']}"
-    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+        told = problem["msg"].removeprefix("Value error, ")
+        return f"{name}: {told}" if name else told
+    parts = problem["loc"]
+    known = ModelSettings.model_fields if parts[0] == "models" else Settings.model_fields
+    near = difflib.get_close_matches(str(parts[-1]), known, n=1)
     return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    """Read a YAML file; what stands under `server:` counts as if it stood at the top."""
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"config: {path} cannot be read: {error}") from None
-    server = (values.pop("server", None) or {}) if isinstance(values, dict) else {}
-    for table in (values, server):
-        if not isinstance(table, dict) or not all(isinstance(name, str) for name in table):
-            raise SettingsError(f"config: {path} must hold names and values")
-    return {**server, **values}
-
-
-def _read_yaml(text: str) -> Any:
-    """A value as YAML reads it; text that is no YAML is text."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text

@@ -42,8 +42,12 @@ class Reader:
         generation, log = self.generation, self.generation.log
         while self.position == log.count:
             if generation.ended:
+                await generation.settled()
                 return []
             await generation.advance()
+        if generation.ended:
+            # The last event may be the end.
+            await generation.settled()
         events = log.since(self.position)
         self.position += len(events)
         return events
@@ -57,6 +61,7 @@ class Reader:
         generation = self.generation
         while not generation.ended:
             await generation.advance()
+        await generation.settled()
         if generation.error is not None:
             raise generation.error
         return generation.whole()
@@ -254,6 +259,20 @@ class Streams:
             StreamNotFound: as `find` does.
         """
         await self.find(stream_id, owner).stop(Cancelled("The generation was cancelled"))
+
+    async def cancel_begun(self, key: str, owner: str) -> str:
+        """End the generation that was begun with an idempotency key, and give its id.
+
+        Raises:
+            StreamNotFound: none was, or it has gone.
+        """
+        known = self._repeats.get((owner, key))
+        if known is not None:
+            await known.begun.wait()
+        if known is None or known.generation is None:
+            raise StreamNotFound(key)
+        await known.generation.stop(Cancelled("The generation was cancelled"))
+        return known.generation.id
 
     async def aclose(self) -> None:
         """End all that is kept without a reader."""

@@ -8,6 +8,7 @@ import time
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from inferneo_server.access.check import logged_path, who
 from inferneo_server.metrics import series
 
 RAW_SEND = "inferneo_send"
@@ -62,7 +63,9 @@ class Telemetry:
             if self._access_log:
                 # Without the query, which may hold a token.
                 seconds = time.perf_counter() - started
-                access_logger.info("WebSocket %s closed after %.1f s", scope["path"], seconds)
+                access_logger.info(
+                    "WebSocket %s closed after %.1f s %s", logged_path(scope), seconds, who(scope)
+                )
 
     def _record(self, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:
         # Not the path itself, which anyone may choose: the labels must stay few.
@@ -73,12 +76,13 @@ class Telemetry:
         request_seconds.observe(seconds)
         if self._access_log:
             access_logger.info(
-                "%s %s %d %.1f ms %s",
+                "%s %s %d %.1f ms %s %s",
                 scope["method"],  # type: ignore[typeddict-item]
-                scope["path"],
+                logged_path(scope),
                 status,
                 seconds * 1000,
                 request_id.decode(),
+                who(scope),
             )
 
 

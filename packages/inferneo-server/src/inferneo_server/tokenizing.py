@@ -5,13 +5,14 @@ import asyncio
 from msgspec import UNSET
 
 from inferneo_core.chat import ChatCompletionRequest
-from inferneo_core.errors import InvalidRequest, RequestError
+from inferneo_core.errors import InvalidRequest
 from inferneo_core.tokens import (
     Detokenized,
     DetokenizeRequest,
     Tokenized,
     TokenizeRequest,
 )
+from inferneo_server.access.identity import Identity
 from inferneo_server.checks import check_chat
 from inferneo_server.engines.base import Engine
 from inferneo_server.service import Service
@@ -29,14 +30,19 @@ _CHAT_FIELDS = (
 )
 
 
-async def tokenize(service: Service, request: TokenizeRequest) -> Tokenized:
+async def tokenize(service: Service, request: TokenizeRequest, identity: Identity) -> Tokenized:
     """Split a text, or a chat as the model would read it, into tokens.
 
     Raises:
         ApiError: the request is refused.
     """
-    engine = service.engine(request.model)
-    tokens = await _tokens(engine, request)
+    with await service.lease(request.model, identity) as lease:
+        tokens = await _tokens(lease.engine, request)
+        async with service.spending.reading(identity, lease.name, [len(tokens)]):
+            return await _tokenized(lease.engine, request, tokens)
+
+
+async def _tokenized(engine: Engine, request: TokenizeRequest, tokens: list[int]) -> Tokenized:
     pieces = None
     if request.return_token_strs:
         if len(tokens) <= INLINE_TOKENS:
@@ -71,20 +77,26 @@ async def _tokens(engine: Engine, request: TokenizeRequest) -> list[int]:
     return list(prompt.token_ids)
 
 
-async def detokenize(service: Service, request: DetokenizeRequest) -> Detokenized:
+async def detokenize(
+    service: Service, request: DetokenizeRequest, identity: Identity
+) -> Detokenized:
     """Join tokens to a text.
 
     Raises:
         ApiError: the request is refused.
     """
-    engine = service.engine(request.model)
-    limit = max(engine.max_model_len, MAX_TOKENS)
-    if len(request.tokens) > limit:
-        raise InvalidRequest(f"'tokens' has more than {limit} items", param="tokens")
-    try:
-        if len(request.tokens) <= INLINE_TOKENS:
-            return Detokenized(prompt=engine.detokenize(request.tokens))
-        return Detokenized(prompt=await asyncio.to_thread(engine.detokenize, request.tokens))
-    except RequestError as error:
-        error.param = "tokens"
-        raise
+    with await service.lease(request.model, identity) as lease:
+        engine = lease.engine
+        limit = max(engine.max_model_len, MAX_TOKENS)
+        if len(request.tokens) > limit:
+            raise InvalidRequest(f"'tokens' has more than {limit} items", param="tokens")
+        counts = [len(request.tokens)]
+        try:
+            async with service.spending.reading(identity, lease.name, counts):
+                if len(request.tokens) <= INLINE_TOKENS:
+                    return Detokenized(prompt=engine.detokenize(request.tokens))
+                text = await asyncio.to_thread(engine.detokenize, request.tokens)
+                return Detokenized(prompt=text)
+        except InvalidRequest as error:
+            error.param = "tokens"
+            raise

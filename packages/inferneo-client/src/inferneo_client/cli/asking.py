@@ -5,10 +5,7 @@ import sys
 
 import msgspec
 
-from inferneo_client._calls import Call
 from inferneo_client._errors import InvalidAnswer
-from inferneo_client._requests import Request
-from inferneo_client._sync import Inferneo
 from inferneo_client.cli.connection import (
     STREAM_RETRY,
     connected,
@@ -16,25 +13,6 @@ from inferneo_client.cli.connection import (
     sampling_of,
 )
 from inferneo_client.cli.console import FAILED, Failure, document, harmless, table
-from inferneo_client.types.answer import Answer
-from inferneo_client.types.usage import Usage
-
-
-class Embedding(Answer, frozen=True, kw_only=True, gc=False):
-    """The vector of one text."""
-
-    index: int = 0
-    object: str = "embedding"
-    embedding: list[float] = []
-
-
-class Embeddings(Answer, frozen=True, kw_only=True, gc=False):
-    """Answer of `/v1/embeddings`. Source: https://platform.openai.com/docs/api-reference/embeddings"""
-
-    object: str = "list"
-    data: list[Embedding] = []
-    model: str = ""
-    usage: Usage | None = None
 
 
 def complete(given: argparse.Namespace) -> int:
@@ -59,8 +37,10 @@ def embed(given: argparse.Namespace) -> int:
     """Print a vector for each text, as a JSON array on a line of its own."""
     texts = given.text or [line for line in _input("texts to embed").splitlines() if line.strip()]
     with connected(given) as client:
-        body = {"input": texts, "encoding_format": "float", "model": model_of(client, given)}
-        answer = client._ask(_embedding(client, {key: body[key] for key in body if body[key]}))
+        # As numbers: those that a server writes are shorter than those of its float32.
+        answer = client.embeddings.create(
+            input=texts, model=model_of(client, given), encoding_format="float"
+        )
     if len(answer.data) != len(texts):
         raise Failure(f"The server gave {len(answer.data)} vectors for {len(texts)} texts")
     if given.json:
@@ -69,17 +49,6 @@ def embed(given: argparse.Namespace) -> int:
         for item in sorted(answer.data, key=lambda item: item.index):
             print(msgspec.json.encode(item.embedding).decode())
     return 0
-
-
-def _embedding(client: Inferneo, body: dict[str, object]) -> Request[Embeddings]:
-    call = Call(
-        method="POST",
-        path="/embeddings",
-        options=client._options,
-        content=msgspec.json.encode(body),
-        safe=True,
-    )
-    return Request(call, Embeddings)
 
 
 def models(given: argparse.Namespace) -> int:

@@ -51,11 +51,13 @@ def message_of(error: ApiError, base_url: str) -> str:
     """What an error says, with advice for who types commands, not for who writes a program."""
     if isinstance(error, ConnectionFailed) and not error.sent:
         return f"No server answers at {base_url}: {error.message}"
-    message = error.message.removesuffix(_advice(error.status, error.code))
+    message = error.message.removesuffix(_advice(error.status, error.code, error.retry_after))
     advice = {
         401: "; give a valid key by --api-key, or as INFERNEO_API_KEY",
         404: "; `inferneo models` lists what is served",
     }.get(error.status, "")
+    if error.retry_after is not None:
+        advice = f"; ask again in {error.retry_after:g} s"
     return f"{message}{advice}"
 
 

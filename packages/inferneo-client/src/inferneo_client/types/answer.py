@@ -7,7 +7,7 @@ becomes the default, and an object where a text belongs is kept as its JSON.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Generic, NamedTuple, TypeVar, get_args
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Struct, field
@@ -95,7 +95,9 @@ def _field(annotation: Any) -> _Field:
     kinds = [annotation, *get_args(annotation)]
     inner = [part for kind in kinds for part in (kind, *get_args(kind))]
     structs = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, Answer)]
-    return _Field(type(None) in kinds, str in kinds, structs[0] if structs else None)
+    # Where a list may stand beside a text, it is no text that a server wrote as an object.
+    text = str in kinds and not any(get_origin(kind) is list for kind in kinds)
+    return _Field(type(None) in kinds, text, structs[0] if structs else None)
 
 
 def _fit(raw: dict[str, Any], kind: type[Answer]) -> dict[str, Any]:

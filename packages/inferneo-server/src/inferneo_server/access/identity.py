@@ -4,7 +4,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-Scope = Literal["inference", "admin"]
+from inferneo_core.errors import ModelNotAllowed
+
+Scope = Literal["inference", "admin", "priority"]
 
 
 class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -45,15 +47,29 @@ class Identity(Struct, frozen=True, kw_only=True):
         limits: what it may use; None is what the settings say of those without limits.
         weight: its share of a busy engine, beside the other identities'.
         expires_at: when it ends, in seconds since the epoch; None is never.
+        counted_as: what its limits count, where that is not the owner: an address.
     """
 
     owner: str = ""
     name: str = ""
-    scopes: frozenset[Scope] = frozenset({"inference", "admin"})
+    scopes: frozenset[Scope] = frozenset({"inference", "admin", "priority"})
     models: frozenset[str] | None = None
     limits: Limits | None = None
     weight: float = 1.0
     expires_at: float | None = None
+    counted_as: str = ""
+
+    def check_model(self, *names: str) -> None:
+        """Refuse a model that the identity may not use; unknown ones too, of which it learns none.
+
+        Args:
+            names: what the request calls it, and what it is called.
+
+        Raises:
+            ModelNotAllowed: it may use none of these.
+        """
+        if self.models is not None and self.models.isdisjoint(names):
+            raise ModelNotAllowed(names[0])
 
 
 ANYONE = Identity()

@@ -1,7 +1,7 @@
 """Receives nothing; hands on the contract of an engine; `tests/contract` runs over each one."""
 
 from collections.abc import Sequence, Set
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -117,7 +117,10 @@ class Engine(Protocol):
 
     Attributes:
         tasks: what the model can do: write, give vectors, or score pairs of texts itself.
+        chats: whether the model has a chat template, in whose form it was taught to answer.
         max_model_len: the model's context in tokens, prompt and answer together.
+        max_running: choices, or inputs to embed or score, that the engine runs side by side; more
+            than these wait in its own queue.
         running: choices, and inputs to embed or score, that the engine is working on or holds in
             its queue.
     """
@@ -125,7 +128,11 @@ class Engine(Protocol):
     @property
     def tasks(self) -> Set[Task]: ...
     @property
+    def chats(self) -> bool: ...
+    @property
     def max_model_len(self) -> int: ...
+    @property
+    def max_running(self) -> int: ...
     @property
     def running(self) -> int: ...
 
@@ -276,6 +283,28 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Stop the engine and end its processes. Idempotent; running streams fail."""
+        ...
+
+
+@runtime_checkable
+class Sleeper(Protocol):
+    """An engine that can give the memory of its device back and keep its process."""
+
+    def check_sleep(self) -> None:
+        """Say whether it can, as it was started.
+
+        Raises:
+            InvalidRequest: it cannot; the message says what that needs.
+        """
+        ...
+
+    async def sleep(self, level: int) -> None:
+        """Give the key-value cache up, and move the weights to the host's memory (level 1) or drop
+        them (level 2). Nothing may run."""
+        ...
+
+    async def wake(self) -> None:
+        """Serve again."""
         ...
 
 

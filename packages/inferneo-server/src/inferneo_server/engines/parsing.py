@@ -1,7 +1,7 @@
 """Receives nothing; hands on the contract of what finds tool calls and reasoning in an answer."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
@@ -9,6 +9,18 @@ from inferneo_core.chat import ToolCallDelta
 
 if TYPE_CHECKING:
     from inferneo_server.engines.base import Delta
+
+
+class Asked(Struct, kw_only=True):
+    """What a parser asks of the text that it is to read; None where it may be as it is.
+
+    Attributes:
+        structured_outputs: what the text must fit, as in a request.
+        skip_special_tokens: whether special tokens are left out.
+    """
+
+    structured_outputs: Any = None
+    skip_special_tokens: bool | None = None
 
 
 class Parsed(Struct, kw_only=True):

@@ -46,6 +46,7 @@ class SimulatedEngine:
         fail_after_tokens: tokens of a choice after which its request fails; None never does.
         vocabulary: the words that it writes, one after another.
         tasks: what it says that it can do.
+        chats: whether it says that it has a chat template.
         vector_size: how many dimensions its vectors have.
         matryoshka: whether they may be shortened.
 
@@ -57,6 +58,7 @@ class SimulatedEngine:
         self,
         *,
         max_model_len: int = 16_384,
+        max_running: int = 4096,
         first_token_seconds: float = 0.0,
         token_seconds: float = 0.0,
         words: int = DEFAULT_WORDS,
@@ -65,15 +67,18 @@ class SimulatedEngine:
         fail_after_tokens: int | None = None,
         vocabulary: Sequence[str] = VOCABULARY,
         tasks: Sequence[Task] = ("generate", "embed"),
+        chats: bool = True,
         vector_size: int = 384,
         matryoshka: bool = True,
     ) -> None:
         if isinstance(vocabulary, str) or not vocabulary:
             raise ValueError("'vocabulary' must be a list of words")
         self.tasks: Set[Task] = frozenset(tasks)
+        self.chats = chats
         self.vector_size = vector_size
         self.matryoshka = matryoshka
         self.max_model_len = max_model_len
+        self.max_running = max_running
         self.first_token_seconds = first_token_seconds
         self.token_seconds = token_seconds
         self.words = words
@@ -84,6 +89,7 @@ class SimulatedEngine:
         self._failure: asyncio.Future[str] | None = None
         self._streams: set[SimulatedStream] = set()
         self._pooled = 0
+        self.asleep = False
 
     @property
     def running(self) -> int:
@@ -221,6 +227,15 @@ class SimulatedEngine:
     def forget(self, stream: "SimulatedStream") -> None:
         """A stream has ended."""
         self._streams.discard(stream)
+
+    def check_sleep(self) -> None:
+        """It can."""
+
+    async def sleep(self, level: int) -> None:
+        self.asleep = True
+
+    async def wake(self) -> None:
+        self.asleep = False
 
     async def aclose(self) -> None:
         self.fail("The engine was closed")

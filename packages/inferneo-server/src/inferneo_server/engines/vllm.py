@@ -5,22 +5,20 @@ Only this file and its neighbours `vllm_*.py` import vllm. Written against 0.32 
 
 import asyncio
 import dataclasses
-import functools
 import logging
 import math
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import msgspec
-from pydantic import ValidationError
 from tokenizers import Encoding
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GracefulHTTPError
 from vllm.inputs.engine import tokens_input
-from vllm.platforms import current_platform
 from vllm.renderers import ChatParams
 from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
@@ -28,7 +26,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from inferneo_core.chat import ChatCompletionRequest, Message, Part, RefusalPart, TextPart
-from inferneo_core.errors import EngineUnavailable, InvalidRequest, Overloaded
+from inferneo_core.errors import ApiError, EngineUnavailable, InvalidRequest, Overloaded
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import (
     Cut,
@@ -39,26 +37,27 @@ from inferneo_server.engines.base import (
     Task,
     Vector,
 )
+from inferneo_server.engines.chat_templates import template_kwargs
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
-from inferneo_server.engines.vllm_errors import check_priority, client_errors, template_errors
-from inferneo_server.engines.vllm_parsing import Reader, VllmParsing, template_kwargs
+from inferneo_server.engines.tokens import INLINE_CHARACTERS, Tokens, infill_tokens, own_copy
+from inferneo_server.engines.vllm_device import (
+    check_sleep,
+    checked_device,
+    only_visible,
+    platform_defaults,
+    wake_up,
+)
+from inferneo_server.engines.vllm_errors import client_errors, start_failure, template_errors
+from inferneo_server.engines.vllm_parsing import Reader, VllmParsing
 from inferneo_server.engines.vllm_pooling import VllmPooling, tasks_of
 from inferneo_server.engines.vllm_sampling import Sampling
 from inferneo_server.engines.vllm_stream import RESTARTING, DetailedStream, VllmStream
-from inferneo_server.engines.vllm_tokens import INLINE_CHARACTERS, Tokens, own_copy
+from inferneo_server.hardware.device import Device
 
-# How known families of models mark what is before a gap, behind it, and where to fill it.
-_INFILL_TOKENS = (
-    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    ("<PRE>", "<SUF>", "<MID>"),
-    ("[PREFIX]", "[SUFFIX]", "[MIDDLE]"),
-)
 HEALTH_CHECK_SECONDS = 0.5
 SHUTDOWN_SECONDS = 5.0
 ABANDON_SECONDS = 0.2
-GIB = 1024**3
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +72,10 @@ class VllmEngine:
         tool_parser: vLLM's name of the parser of tool calls; `none` leaves them in the text, None
             guesses by the model's template.
         reasoning_parser: vLLM's name of the parser of reasoning; None leaves it in the text.
+        device: the only one that the engine may see; None leaves it all.
+
+    Raises:
+        EngineStartError: the installed build does not run on the device.
     """
 
     def __init__(
@@ -83,7 +86,9 @@ class VllmEngine:
         *,
         tool_parser: str | None = None,
         reasoning_parser: str | None = None,
+        device: Device | None = None,
     ) -> None:
+        self._device = checked_device(device)
         self._tool_parser = tool_parser
         self._reasoning_parser = reasoning_parser
         self._engine_args = {"model": model, "served_model_name": served_name} | engine_args
@@ -91,18 +96,26 @@ class VllmEngine:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
         self._loading: asyncio.Future[AsyncLLM] | None = None
         self._llm: AsyncLLM | None = None
-        self._others = set(multiprocessing.active_children())
+        self._others: set[BaseProcess] | None = None
+        self._processes: set[BaseProcess] = set()
         self._sampling: Sampling | None = None
         self._reader: Reader | None = None
         self._encode: Callable[..., Encoding] | None = None
         self._tokens: Tokens | None = None
         self._pooling: VllmPooling | None = None
+        self._dropped = False
         self.tasks: Set[Task] = frozenset()
+        self.chats = False
 
     @property
     def max_model_len(self) -> int:
         length: int = self._alive.model_config.max_model_len
         return length
+
+    @property
+    def max_running(self) -> int:
+        count: int = self._alive.vllm_config.scheduler_config.max_num_seqs
+        return count
 
     @property
     def running(self) -> int:
@@ -130,17 +143,32 @@ class VllmEngine:
         try:
             self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
         except (TypeError, KeyError, ValueError) as error:
-            raise EngineStartError(_reason(error)) from error
+            raise EngineStartError(start_failure(error)) from error
+        self.chats = await self._has_template()
+
+    async def _has_template(self) -> bool:
+        # By trying: vLLM knows templates of models whose tokenizer has none.
+        question = Message(role="user", content="?")
+        try:
+            await self.render_chat(ChatCompletionRequest(messages=[question]))
+        except ApiError:
+            return False
+        return True
 
     def _load(self) -> AsyncLLM:
         # Spawned processes inherit neither the server's sockets nor its locks.
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         try:
-            arguments = AsyncEngineArgs(**_platform_defaults() | self._engine_args)
-            return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
+            with only_visible(self._device):
+                # Nobody else starts processes in this block: what is new is this engine's.
+                self._others = set(multiprocessing.active_children())
+                arguments = AsyncEngineArgs(**platform_defaults() | self._engine_args)
+                llm = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
+                self._processes = set(multiprocessing.active_children()) - self._others
+                return llm
         except Exception as error:
             logger.debug("vLLM did not start", exc_info=True)
-            raise EngineStartError(_reason(error)) from error
+            raise EngineStartError(start_failure(error)) from error
 
     async def wait_failed(self) -> str:
         # vLLM offers a flag and no event; requests see the failure at once all the same.
@@ -200,17 +228,8 @@ class VllmEngine:
         return Prompt(token_ids=token_ids, rendered=tokens_input(token_ids))
 
     async def render_infill(self, prefix: str, suffix: str) -> Prompt:
-        tokens = next((each for each in _INFILL_TOKENS if self._known(each)), None)
-        if tokens is None:
-            raise InvalidRequest(
-                "The model's tokenizer has no tokens to fill a gap with", param="suffix"
-            )
-        before, between, after = tokens
+        before, between, after = infill_tokens(self._alive.get_tokenizer())
         return await self.render_text(f"{before}{prefix}{between}{suffix}{after}")
-
-    def _known(self, tokens: Sequence[str]) -> bool:
-        vocabulary = self._alive.get_tokenizer().get_vocab()
-        return all(token in vocabulary for token in tokens)
 
     async def tokenize(
         self, texts: Sequence[str], *, special_tokens: bool = True, cut: Cut | None = None
@@ -274,7 +293,6 @@ class VllmEngine:
             if isinstance(parsing, VllmParsing):
                 parsing.adjust(params)
         priority = sampling.priority or 0
-        check_priority(priority, self._alive.vllm_config)
         if equal:
             submissions = (
                 self._submit(f"{request_id}-{number}", prompt, params.clone(), priority, grammar)
@@ -317,43 +335,40 @@ class VllmEngine:
         assert self._pooling is not None
         return await self._pooling.score(request_id, prompts, options)
 
+    def check_sleep(self) -> None:
+        check_sleep(self._alive.vllm_config)
+
+    async def sleep(self, level: int) -> None:
+        await self._alive.sleep(level)
+        self._dropped = level == 2
+
+    async def wake(self) -> None:
+        await wake_up(self._alive, dropped=self._dropped)
+
     async def aclose(self) -> None:
         loading, self._loading, self._llm = self._loading, None, None
         if loading is not None:
             while not loading.done():
                 # A load cannot be told to stop; without its processes it fails.
-                for process in set(multiprocessing.active_children()) - self._others:
-                    process.kill()
+                if self._others is not None:
+                    for process in set(multiprocessing.active_children()) - self._others:
+                        process.kill()
                 await asyncio.wait([loading], timeout=ABANDON_SECONDS)
             if not loading.cancelled() and not loading.exception():
                 await self._shut_down(loading.result())
         self._thread.shutdown(wait=False)
 
     async def _shut_down(self, llm: AsyncLLM) -> None:
-        shutdown = functools.partial(llm.shutdown, timeout=SHUTDOWN_SECONDS)
+        def shut_down() -> None:
+            llm.shutdown(timeout=SHUTDOWN_SECONDS)
+            # vLLM kills what does not end, and leaves it unwaited for.
+            for process in self._processes:
+                process.join(SHUTDOWN_SECONDS)
+
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, shutdown)
+            await asyncio.get_running_loop().run_in_executor(self._thread, shut_down)
         except Exception:
             logger.exception("vLLM did not shut down cleanly")
-
-
-def _reason(error: Exception) -> str:
-    """Why vLLM does not start, in one line; its configuration fails by pydantic, at length."""
-    text = str(error)
-    if isinstance(error, ValidationError):
-        text = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
-    return " ".join(text.split())
-
-
-def _platform_defaults() -> dict[str, Any]:
-    """Arguments that fit the machine; whatever the operator gives wins."""
-    if not current_platform.is_cpu():
-        return {}
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    # A fixed size, since vLLM else wants most of the machine's memory to be free. Compiled graphs
-    # need a C++ compiler, and minutes.
-    cache = min(max(available // 8, GIB // 4), 4 * GIB)
-    return {"kv_cache_memory_bytes": cache, "enforce_eager": True}
 
 
 def _grammar_field(sampling: SamplingFields) -> str | None:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from vllm.config import VllmConfig
+from pydantic import ValidationError
 from vllm.exceptions import VLLMClientError, VLLMValidationError
 
 from inferneo_core.chat import ChatCompletionRequest
@@ -24,19 +24,6 @@ def client_errors(param: str | None) -> Iterator[None]:
         raise InvalidRequest(str(error), param=param) from error
 
 
-def check_priority(priority: int, config: VllmConfig) -> None:
-    """Refuse a priority where vLLM would not heed it.
-
-    Raises:
-        InvalidRequest: it would not.
-    """
-    if priority and config.scheduler_config.policy != "priority":
-        raise InvalidRequest(
-            "'priority' needs a server that runs with scheduling_policy=priority",
-            param="priority",
-        )
-
-
 @contextlib.contextmanager
 def template_errors(request: ChatCompletionRequest) -> Iterator[None]:
     """Raise what fails on a request's own template arguments, in whatever way, as its fault."""
@@ -51,3 +38,11 @@ def template_errors(request: ChatCompletionRequest) -> Iterator[None]:
             f"The chat template cannot take what it was given: {error}",
             param="chat_template_kwargs",
         ) from error
+
+
+def start_failure(error: Exception) -> str:
+    """Why vLLM does not start, in one line; its configuration fails by pydantic, at length."""
+    text = str(error)
+    if isinstance(error, ValidationError):
+        text = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+    return " ".join(text.split())

@@ -24,9 +24,9 @@ from inferneo_core.chat import (
     NamedTool,
     ToolCallDelta,
 )
-from inferneo_core.errors import InvalidRequest
 from inferneo_server.engines.base import Delta, Prompt
-from inferneo_server.engines.parsing import Parsed
+from inferneo_server.engines.chat_templates import template_kwargs
+from inferneo_server.engines.parsing import Asked, Parsed
 from inferneo_server.engines.vllm_sampling import structure
 
 # What a model without a tool parser of its own is made to write, by grammar, where it must call.
@@ -36,12 +36,6 @@ MAX_SILENT, MAX_ASKED = 256, 4096
 
 # How the templates of Hermes, of Qwen 2.5 and 3 and others ask for calls, quotes escaped or not.
 _HERMES_CALL = re.compile(r'\{\\?"name\\?": <function-name>, \\?"arguments\\?": <[a-z-]+>\}')
-
-
-# Arguments of the renderer and of the functions that it hands on to.
-_RENDERERS_OWN = frozenset(
-    {"conversation", "messages", "chat_template", "model_config", "tokenizer", "self"}
-)
 
 
 class Reader:
@@ -133,7 +127,7 @@ class VllmParsing:
         self._prompt_token_ids = list(prompt.token_ids)
         self.reasons = _reasons(first.reasoning_parser)
 
-    def adjust(self, params: SamplingParams) -> None:
+    def adjust(self, params: SamplingParams | Asked) -> None:
         """Set what makes the model write so that it can be read."""
         if self._request.structured_outputs is not self._before:
             params.structured_outputs = self._request.structured_outputs
@@ -223,25 +217,6 @@ def _guessed_tool_parser(tokenizer: Any) -> str | None:
     if isinstance(template, str) and "<tool_call>" in template and _HERMES_CALL.search(template):
         return "hermes"
     return None
-
-
-def template_kwargs(request: ChatCompletionRequest) -> dict[str, Any]:
-    """What a request tells the chat template beside the conversation.
-
-    Raises:
-        InvalidRequest: it names what is the renderer's own.
-    """
-    for name in _RENDERERS_OWN.intersection(request.chat_template_kwargs or ()):
-        raise InvalidRequest(
-            f"'{name}' is nothing that a request may give the chat template",
-            param="chat_template_kwargs",
-        )
-    arguments: dict[str, Any] = {}
-    if request.reasoning_effort is not None:
-        # Templates know one or the other.
-        arguments["reasoning_effort"] = request.reasoning_effort
-        arguments["enable_thinking"] = request.reasoning_effort != "none"
-    return arguments | (request.chat_template_kwargs or {})
 
 
 def _parser_class(

@@ -17,9 +17,9 @@ from vllm.v1.engine.output_processor import RequestOutputCollector
 
 from inferneo_core.errors import EngineUnavailable, Overloaded, ServerError
 from inferneo_server.engines.base import Cut, PoolingOptions, Prompt, Task, Vector
-from inferneo_server.engines.vllm_errors import check_priority, client_errors
+from inferneo_server.engines.tokens import Tokens
+from inferneo_server.engines.vllm_errors import client_errors
 from inferneo_server.engines.vllm_stream import RESTARTING
-from inferneo_server.engines.vllm_tokens import Tokens
 
 # So many are submitted before others get their turn.
 SUBMIT_AT_ONCE = 8
@@ -106,7 +106,6 @@ class VllmPooling:
         self, request_id: str, work: Sequence[tuple[Any, PoolingParams]], priority: int
     ) -> list[PoolingRequestOutput]:
         """Submit all and wait for all. Whatever ends it early, nothing goes on running."""
-        check_priority(priority, self._llm.vllm_config)
         waiting: list[RequestOutputCollector] = []
         done: list[PoolingRequestOutput] = []
         try:

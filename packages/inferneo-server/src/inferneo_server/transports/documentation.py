@@ -46,7 +46,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
         description="An OpenAI-compatible inference server over vLLM.",
         path="/docs",
         render_plugins=[swagger],
-        tags=[Tag(name="OpenAI"), Tag(name="vLLM"), Tag(name="Server")],
+        tags=[Tag(name="OpenAI"), Tag(name="vLLM"), Tag(name="Devices"), Tag(name="Server")],
         components=Components(
             security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}
         ),

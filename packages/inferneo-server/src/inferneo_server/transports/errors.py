@@ -1,4 +1,4 @@
-"""Receives any exception; hands on the answer that a client is told, in OpenAI's shape."""
+"""Receives any exception; hands on the answer that a client is told, in its API's shape."""
 
 import logging
 from typing import Any
@@ -22,19 +22,23 @@ from inferneo_core.errors import (
     NotFound,
     ServerError,
 )
-from inferneo_core.messages import error_body
+from inferneo_core.messages import error_body as messages_body
+from inferneo_core.native import error_body as native_body
 
 _MESSAGES = "/v1/messages"
+_NATIVE = "/api/v1"
 
 logger = logging.getLogger(__name__)
 
 _DESCRIPTIONS = {
     400: "The request does not fit",
     401: "The key is missing or wrong",
+    403: "The key may not do that, or not use that model",
     404: "There is no such model, stream or response",
     409: "The idempotency key belongs to another request",
     410: "What follows the given event is no longer kept",
     413: "The body is too large",
+    429: "A limit of the caller is reached",
     503: "The engine is loading, restarting or overloaded",
     504: "The time that the request allowed is over",
 }
@@ -71,14 +75,21 @@ def _allow(error: HTTPException) -> dict[str, str]:
     return {"allow": ", ".join(method for method in methods if method != "websocket")}
 
 
+def _body(path: str, error: ApiError) -> Struct:
+    """The error in the words of a path's API, whose own clients read no other."""
+    if path.startswith(_MESSAGES):
+        return messages_body(error)
+    if path == _NATIVE or path.startswith(f"{_NATIVE}/"):
+        return native_body(error)
+    return error.body()
+
+
 def error_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The exception map of the application: one entry for everything."""
     path = request.url.path
     told = to_api_error(error, request.method, path)
-    # Its own clients read no other form.
-    body = encode(error_body(told) if path.startswith(_MESSAGES) else told.body())
     return Response(
-        body,
+        encode(_body(path, told)),
         status_code=told.status,
         media_type="application/json",
         headers=told.headers,

@@ -14,14 +14,14 @@ from inferneo_core.messages import (
     TokenCount,
 )
 from inferneo_server.answers.messages import MessagesForm
-from inferneo_server.service import Wording
+from inferneo_server.rendering import Wording
 from inferneo_server.translations.messages import chat_request
 from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
-_ERRORS = error_responses(400, 401, 404, 409, 413, 503, 504, body=MessagesError)
-_COUNTED = error_responses(400, 401, 404, 413, 503, body=MessagesError)
+_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 503, 504, body=MessagesError)
+_COUNTED = error_responses(400, 401, 403, 404, 413, 429, 503, body=MessagesError)
 
 
 @post(
@@ -41,7 +41,10 @@ async def create_message(request: ApiRequest, data: MessagesRequest) -> ASGIApp:
 @post("/messages/count_tokens", status_code=200, responses=_COUNTED)
 async def count_tokens(request: ApiRequest, data: CountRequest) -> TokenCount:
     """Say how many tokens a conversation has, as the model reads it."""
-    return TokenCount(input_tokens=await request.service.count_tokens(chat_request(data)))
+    service = request.service
+    tokens = await service.count_tokens(chat_request(data), request.identity)
+    async with service.spending.reading(request.identity, service.registry.name, [tokens]):
+        return TokenCount(input_tokens=tokens)
 
 
 router = Router("/v1", route_handlers=[create_message, count_tokens], tags=["Messages"])

@@ -2,30 +2,17 @@
 
 from functools import partial
 
-from litestar import Router, get, post
+from litestar import Router, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ASGIApp
 
 from inferneo_core.chat import ChatCompletion, ChatCompletionRequest
 from inferneo_core.completions import Completion, CompletionRequest
-from inferneo_core.models import Model, ModelList
 from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
-_ERRORS = error_responses(400, 401, 404, 409, 413, 503, 504)
-
-
-@get("/models", responses=error_responses(401))
-async def list_models(request: ApiRequest) -> ModelList:
-    """List the models that are served."""
-    return ModelList(data=request.service.registry.models)
-
-
-@get("/models/{model_id:path}", responses=error_responses(401, 404))
-async def get_model(request: ApiRequest, model_id: str) -> Model:
-    """Describe one model; ids may hold slashes."""
-    return request.service.registry.model(model_id.removeprefix("/"))
+_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 503, 504)
 
 
 @post(
@@ -55,6 +42,6 @@ def _answer(request: ApiRequest, data: ChatCompletionRequest | CompletionRequest
 
 router = Router(
     "/v1",
-    route_handlers=[list_models, get_model, create_chat_completion, create_completion],
+    route_handlers=[create_chat_completion, create_completion],
     tags=["OpenAI"],
 )

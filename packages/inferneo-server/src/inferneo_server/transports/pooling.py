@@ -14,7 +14,7 @@ from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 from inferneo_server.transports.whole import WholeAnswer
 
-_ERRORS = error_responses(400, 401, 404, 413, 503, 504)
+_ERRORS = error_responses(400, 401, 403, 404, 413, 429, 503, 504)
 
 
 @post(
@@ -25,7 +25,7 @@ _ERRORS = error_responses(400, 401, 404, 413, 503, 504)
 )
 async def create_embeddings(request: ApiRequest, data: EmbeddingRequest) -> ASGIApp:
     """Turn texts into vectors, of which those of near texts are near."""
-    return WholeAnswer(request, lambda: embed(request.service, data))
+    return WholeAnswer(request, lambda: embed(request.service, data, request.identity))
 
 
 @post(
@@ -36,7 +36,7 @@ async def create_embeddings(request: ApiRequest, data: EmbeddingRequest) -> ASGI
 )
 async def create_scores(request: ApiRequest, data: ScoreRequest) -> ASGIApp:
     """Say how near texts are to one, or to their counterparts."""
-    return WholeAnswer(request, lambda: score(request.service, data))
+    return WholeAnswer(request, lambda: score(request.service, data, request.identity))
 
 
 @post(
@@ -47,7 +47,7 @@ async def create_scores(request: ApiRequest, data: ScoreRequest) -> ASGIApp:
 )
 async def create_reranking(request: ApiRequest, data: RerankRequest) -> ASGIApp:
     """Order documents by how well they fit a query."""
-    return WholeAnswer(request, lambda: rerank(request.service, data))
+    return WholeAnswer(request, lambda: rerank(request.service, data, request.identity))
 
 
 @post(
@@ -58,7 +58,7 @@ async def create_reranking(request: ApiRequest, data: RerankRequest) -> ASGIApp:
 )
 async def tokenize_prompt(request: ApiRequest, data: TokenizeRequest) -> ASGIApp:
     """Split a text, or a chat as the model would read it, into tokens."""
-    return WholeAnswer(request, lambda: tokenize(request.service, data))
+    return WholeAnswer(request, lambda: tokenize(request.service, data, request.identity))
 
 
 @post(
@@ -69,7 +69,7 @@ async def tokenize_prompt(request: ApiRequest, data: TokenizeRequest) -> ASGIApp
 )
 async def detokenize_tokens(request: ApiRequest, data: DetokenizeRequest) -> ASGIApp:
     """Join tokens to a text."""
-    return WholeAnswer(request, lambda: detokenize(request.service, data))
+    return WholeAnswer(request, lambda: detokenize(request.service, data, request.identity))
 
 
 router = Router(

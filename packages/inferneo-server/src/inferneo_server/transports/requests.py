@@ -4,7 +4,7 @@ import asyncio
 import math
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
 from litestar import Request
@@ -13,11 +13,13 @@ from litestar.types import Empty
 
 from inferneo_core.codec import decode_known
 from inferneo_core.errors import InvalidRequest
+from inferneo_server.access.check import identity_of
 from inferneo_server.access.identity import Identity
 from inferneo_server.generation import Terms
-from inferneo_server.identity import identity_of
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
+
+T = TypeVar("T")
 
 MAX_NAMED = 20
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -48,13 +50,18 @@ class ApiRequest(Request[None, None, State]):
         return settings
 
     @property
+    def identity(self) -> Identity:
+        """Who sends the request."""
+        return identity_of(self.scope)
+
+    @property
     def terms(self) -> Terms:
         """What the headers ask for beside the answer.
 
         Raises:
             InvalidRequest: a header does not fit.
         """
-        identity = identity_of(self.scope)
+        identity = self.identity
         headers = self.headers
         resume_for = headers.get("inferneo-resume-for")
         timeout = headers.get("inferneo-timeout")
@@ -100,7 +107,22 @@ class ApiRequest(Request[None, None, State]):
         state = self._connection_state
         if state.body is Empty:
             state.body = await self._read(self.app.state.settings.max_body_bytes)
+        if not state.body:
+            raise InvalidRequest("The request has no body", code="invalid_json")
         return state.body
+
+    async def decode_optional(self, kind: type[T]) -> T:
+        """Decode a body that may be left out.
+
+        Raises:
+            InvalidRequest: it does not fit.
+        """
+        body = await self._read(self.app.state.settings.max_body_bytes)
+        data: T
+        data, ignored = decode_known(body or b"{}", _decoder(cast("Any", kind)))
+        if ignored:
+            self.state.ignored = refuse_or_name(ignored, self.settings)
+        return data
 
     async def _read(self, limit: int) -> bytes:
         # Litestar's own reading builds its tables of headers and layers anew for each request,
@@ -121,8 +143,6 @@ class ApiRequest(Request[None, None, State]):
                 raise _too_large(limit)
             if not message["more_body"]:
                 break
-        if not size:
-            raise InvalidRequest("The request has no body", code="invalid_json")
         return b"".join(parts)
 
 

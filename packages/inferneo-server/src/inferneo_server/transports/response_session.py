@@ -11,8 +11,9 @@ from litestar.types import Receive
 from msgspec import UNSET, Struct, UnsetType
 
 from inferneo_core.codec import decode_known, decode_request, encode
-from inferneo_core.errors import InvalidRequest, RequestError, TooManyRequests
+from inferneo_core.errors import InvalidRequest, RequestError
 from inferneo_core.frames import RequestId
+from inferneo_core.limits import LimitsLeft
 from inferneo_core.responses import ResponseRequest, response_request
 from inferneo_server.answers.responses import ResponseForm
 from inferneo_server.generation import Terms
@@ -103,7 +104,7 @@ class ResponseSession(Session):
             # On a socket all answers are streamed.
             request = msgspec.structs.replace(request, stream=True)
             self._queue(lane, request, answered=frame.generate is not False)
-        except (InvalidRequest, TooManyRequests) as error:
+        except RequestError as error:
             await self._refuse_on(lane, error)
 
     def _queue(self, lane: str | None, request: ResponseRequest, *, answered: bool) -> None:
@@ -158,7 +159,7 @@ class ResponseSession(Session):
     ) -> None:
         await self._enter(running, lane, before)
         try:
-            events = await self._responses.prepare(request, self._identity.owner, self._unstored)
+            events = await self._responses.prepare(request, self._identity, self._unstored)
         except Exception as error:
             await self._refuse_on(lane, error)
             return
@@ -179,5 +180,7 @@ class ResponseSession(Session):
         refusal = ResponseError(status=told.status, error=told.body().error, stream_id=stream_id)
         await self._send(encode(refusal))
 
-    async def _fail(self, request_id: RequestId | None, error: Exception) -> None:
+    async def _fail(
+        self, request_id: RequestId | None, error: Exception, limits: LimitsLeft | None = None
+    ) -> None:
         await self._refuse_on(None, error)

@@ -12,15 +12,15 @@ from litestar.types import ASGIApp
 from inferneo_core.codec import encode
 from inferneo_core.errors import InvalidRequest
 from inferneo_core.responses import DeletedResponse, ItemList, Response, ResponseRequest
-from inferneo_server.identity import owner_of
+from inferneo_server.access.check import owner_of
 from inferneo_server.responses import MAX_LISTED, Responses
 from inferneo_server.streams import Reader
 from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
-_ERRORS = error_responses(400, 401, 404, 409, 413, 503, 504)
-_STORED = error_responses(400, 401, 404)
+_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 503, 504)
+_STORED = error_responses(400, 401, 403, 404)
 _RESPONSE = ResponseSpec(Response, generate_examples=False)
 
 
@@ -48,7 +48,7 @@ async def create_response(request: ApiRequest, data: ResponseRequest) -> ASGIApp
 
 @get(
     "/responses/{response_id:str}",
-    responses={200: _RESPONSE, **error_responses(400, 401, 404, 410)},
+    responses={200: _RESPONSE, **error_responses(400, 401, 403, 404, 410)},
 )
 async def get_response(
     request: ApiRequest,

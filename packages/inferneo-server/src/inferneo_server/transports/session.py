@@ -17,6 +17,7 @@ from inferneo_core.errors import (
     Cancelled,
     Conflict,
     InvalidRequest,
+    RequestError,
     RequestNotFound,
     TooManyRequests,
 )
@@ -34,9 +35,11 @@ from inferneo_core.frames import (
     decode_frame,
     frame_request_id,
 )
+from inferneo_core.limits import LimitsLeft
+from inferneo_server.access.check import check_scope
 from inferneo_server.access.identity import ANYONE, Identity
+from inferneo_server.access.keys import Keys
 from inferneo_server.answers.base import AnswerForm
-from inferneo_server.identity import Keys
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.streams import Reader
@@ -93,13 +96,16 @@ class Session:
         self._decoder = decoder
         self._form = form
         self._identity = ANYONE
+        self._keys: Keys | None = None
+        self._needed = ""
         self._requests: dict[object, Running] = {}
 
-    async def authenticate(self, keys: Keys) -> Identity:
+    async def authenticate(self, keys: Keys, needed: str) -> Identity:
         """Wait for the first frame, which must hold credentials, and say whose they are.
 
         Raises:
             AuthenticationFailed: it holds none, wrong ones, or does not come.
+            PermissionDenied: they have not the scope that is needed.
             Disconnected: the socket is closed.
         """
         frame = None
@@ -108,13 +114,15 @@ class Session:
         credential = (frame.token or frame.api_key) if isinstance(frame, Auth) else None
         if not isinstance(frame, Auth) or not credential:
             raise AuthenticationFailed("The first frame must hold your key: see docs/protocol.md")
-        identity = keys.identity(credential)
+        identity = await keys.identify(credential)
+        check_scope(identity, needed)
         await self._notify("authenticated", frame)
         return identity
 
-    async def run(self, identity: Identity) -> None:
-        """Serve their requests until the socket is closed."""
-        self._identity = identity
+    async def run(self, identity: Identity, keys: Keys, needed: str) -> None:
+        """Serve their requests until the socket is closed, as long as the keys know them, with the
+        scope that is needed."""
+        self._identity, self._keys, self._needed = identity, keys, needed
         try:
             while True:
                 try:
@@ -162,7 +170,7 @@ class Session:
                 case Ping():
                     await self._notify("pong", frame)
                 case Auth():
-                    await self._notify("authenticated", frame)
+                    await self._authenticate_again(frame)
                 case Cancel():
                     await self._cancel(frame)
                 case Resume():
@@ -174,8 +182,35 @@ class Session:
                     self._start(frame.request_id, self._answer, frame, request)
         except InvalidRequest as error:
             await self._fail(frame_request_id(data), error)
-        except (Conflict, RequestNotFound, TooManyRequests) as error:
+        except RequestError as error:
             await self._fail(frame.request_id, error)
+
+    async def _authenticate_again(self, frame: Auth) -> None:
+        """Take newer credentials of the same owner, where those of before come to their end.
+
+        Raises:
+            AuthenticationFailed: they are wrong, or another's.
+            PermissionDenied: they have not the scope that is needed.
+        """
+        credential = frame.token or frame.api_key
+        if self._keys is not None and self._keys.required and credential:
+            identity = await self._keys.identify(credential)
+            check_scope(identity, self._needed)
+            if self._identity.owner not in ("", identity.owner):
+                raise AuthenticationFailed("These credentials are another's; open another socket")
+            self._identity = identity
+        await self._notify("authenticated", frame)
+
+    def _renew(self) -> None:
+        """See to it that who opened the socket may still use it: a key may have been revoked.
+
+        Raises:
+            AuthenticationFailed: their time is over.
+            PermissionDenied: they have lost the scope.
+        """
+        assert self._keys is not None
+        self._identity = self._keys.renewed(self._identity)
+        check_scope(self._identity, self._needed)
 
     def _start(
         self, request_id: RequestId | None, work: Any, *arguments: Any
@@ -208,6 +243,7 @@ class Session:
             if running.cancelled:
                 await self._done(running)
             else:
+                self._renew()
                 await work()
         except (Disconnected, OSError):
             return
@@ -220,7 +256,7 @@ class Session:
             if isinstance(error, Cancelled):
                 await self._done(running)
             else:
-                await self._fail(running.request_id, error)
+                await self._fail(running.request_id, error, _limits(running))
         finally:
             if running.reader is not None:
                 await running.reader.aclose()
@@ -278,6 +314,7 @@ class Session:
                 id=generation.id,
                 model=generation.form.model,
                 usage=generation.usage(),
+                limits=_limits(running) or msgspec.UNSET,
                 cancelled=isinstance(generation.error, Cancelled),
             )
         await self._send(encode(done))
@@ -312,7 +349,9 @@ class Session:
         await self._fail(None, error)
         await self.close(error.close_code, error.message)
 
-    async def _fail(self, request_id: RequestId | None, error: Exception) -> None:
+    async def _fail(
+        self, request_id: RequestId | None, error: Exception, limits: LimitsLeft | None = None
+    ) -> None:
         told = to_api_error(error)
         delay = told.headers.get("retry-after-ms")
         failure = Failure(
@@ -320,8 +359,15 @@ class Session:
             status=told.status,
             request_id=msgspec.UNSET if request_id is None else request_id,
             retry_after_ms=int(delay) if delay else msgspec.UNSET,
+            limits=told.limits or limits or msgspec.UNSET,
         )
         await self._send(encode(failure))
 
     async def _send(self, frame: bytes) -> None:
         await self._send_message({"type": "websocket.send", "text": frame.decode()})
+
+
+def _limits(running: Running) -> LimitsLeft | None:
+    """What the caller of a request that had begun has left, where that is limited."""
+    spend = running.reader.generation.spend if running.reader else None
+    return spend.left() if spend else None

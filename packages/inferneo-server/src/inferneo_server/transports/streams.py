@@ -10,7 +10,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from inferneo_core.errors import InvalidRequest
-from inferneo_server.identity import owner_of
+from inferneo_server.access.check import owner_of
 from inferneo_server.streams import Reader
 from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.errors import error_responses
@@ -19,11 +19,11 @@ from inferneo_server.transports.requests import ApiRequest
 # A browser's EventSource comes back after a cut as soon as is polite.
 RETRY_MS = 500
 
-_ERRORS = error_responses(400, 401, 404, 410)
+_ERRORS = error_responses(400, 401, 403, 404, 410)
 
 
 class CancelledStream(Struct, frozen=True, kw_only=True):
-    """Answer of `DELETE /v1/streams/{id}`."""
+    """Answer of `DELETE /v1/streams/{id}`, and of `/v1/streams` with an `Idempotency-Key`."""
 
     id: str
     object: str = "stream.cancelled"
@@ -64,6 +64,18 @@ async def cancel_stream(request: ApiRequest, stream_id: str) -> CancelledStream:
     return CancelledStream(id=stream_id)
 
 
+@delete("/", status_code=200, responses=_ERRORS)
+async def cancel_request(
+    request: ApiRequest,
+    key: Annotated[
+        str, HeaderParameter(name="Idempotency-Key", description="that of the request to end")
+    ],
+) -> CancelledStream:
+    """End the generation of a request whose answer, and so whose id, nobody has seen yet."""
+    cancelled = await request.service.streams.cancel_begun(key, owner_of(request.scope))
+    return CancelledStream(id=cancelled)
+
+
 def _number(stream_id: str, after: str | None, last_event_id: str | None) -> int:
     """The last event that was read; -1 for none. The header wins: a browser that comes back sends
     it, and its URL still says where it began."""
@@ -82,4 +94,6 @@ def _integer(text: str, name: str) -> int:
     return int(text)
 
 
-router = Router("/v1/streams", route_handlers=[read_stream, cancel_stream], tags=["Streams"])
+router = Router(
+    "/v1/streams", route_handlers=[read_stream, cancel_stream, cancel_request], tags=["Streams"]
+)

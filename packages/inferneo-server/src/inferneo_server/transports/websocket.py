@@ -9,10 +9,18 @@ from urllib.parse import urlsplit
 from litestar import WebSocket, websocket
 
 from inferneo_core.codec import chat_request, completion_request
-from inferneo_core.errors import AuthenticationFailed, RequestError
+from inferneo_core.errors import AuthenticationFailed, PermissionDenied, RequestError
+from inferneo_server.access.check import (
+    deny_socket,
+    header,
+    identity_of,
+    is_loopback,
+    needed_scope,
+    note_identity,
+)
+from inferneo_server.access.keys import Keys
 from inferneo_server.answers.chat import ChatForm
 from inferneo_server.answers.text import TextForm
-from inferneo_server.identity import Keys, deny_socket, header, identity_of, is_loopback
 from inferneo_server.settings import Settings
 from inferneo_server.telemetry import RAW_SEND
 from inferneo_server.transports.response_session import ResponseSession
@@ -48,6 +56,7 @@ async def _serve(socket: Socket, make_session: Callable[..., Session]) -> None:
     settings: Settings = state.settings
     keys: Keys = state.credentials
     send = scope["state"].get(RAW_SEND, socket.send)
+    needed = needed_scope(scope)
     if not origin_allowed(scope, settings):
         error = RequestError(
             "Pages of this origin may not connect", code="origin_not_allowed", status=403
@@ -61,11 +70,12 @@ async def _serve(socket: Socket, make_session: Callable[..., Session]) -> None:
             identity = identity_of(scope)
         except AuthenticationFailed:
             try:
-                identity = await session.authenticate(keys)
-            except AuthenticationFailed as refusal:
+                identity = await session.authenticate(keys, needed)
+            except (AuthenticationFailed, PermissionDenied) as refusal:
                 await session.refuse(refusal)
                 return
-        await session.run(identity)
+            note_identity(scope, identity)
+        await session.run(identity, keys, needed)
 
 
 def origin_allowed(scope: Any, settings: Settings) -> bool:

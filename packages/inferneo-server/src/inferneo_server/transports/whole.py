@@ -29,7 +29,7 @@ class WholeAnswer:
     ) -> None:
         self._work = work
         self._deadline = request.terms.deadline
-        self._ignored = request.ignored
+        self._request = request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -44,7 +44,7 @@ class WholeAnswer:
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
         ]
-        if self._ignored:
-            headers.append((b"inferneo-ignored", self._ignored.encode()))
+        if ignored := self._request.ignored:
+            headers.append((b"inferneo-ignored", ignored.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})

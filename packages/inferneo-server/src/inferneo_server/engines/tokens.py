@@ -15,6 +15,14 @@ INLINE_CHARACTERS = 20_000
 # The tokenizer's own record of a text is many times its size: so much is in memory at a time.
 BATCH_CHARACTERS = 1_000_000
 
+# How known families of models mark what is before a gap, behind it, and where to fill it.
+_INFILL_TOKENS = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+    ("[PREFIX]", "[SUFFIX]", "[MIDDLE]"),
+)
+
 
 def own_copy(tokenizer: Any) -> Tokenizer | None:
     """The tokenizer behind a fast Hugging Face tokenizer, for our own use; None behind others."""
@@ -28,11 +36,24 @@ def own_copy(tokenizer: Any) -> Tokenizer | None:
     return own
 
 
+def infill_tokens(tokenizer: Any) -> tuple[str, str, str]:
+    """How a tokenizer marks what is before a gap, behind it, and where to fill it.
+
+    Raises:
+        InvalidRequest: it has no tokens for that.
+    """
+    vocabulary = tokenizer.get_vocab()
+    for tokens in _INFILL_TOKENS:
+        if all(token in vocabulary for token in tokens):
+            return tokens
+    raise InvalidRequest("The model's tokenizer has no tokens to fill a gap with", param="suffix")
+
+
 class Tokens:
     """One model's tokenizer.
 
     Args:
-        tokenizer: vLLM's.
+        tokenizer: a Hugging Face one.
         own: our copy of what is behind it, or None where that is not a fast one.
         lower_case: whether the model wants its texts in lower case.
     """

@@ -1,0 +1,48 @@
+"""Receives the flags of `serve`; hands on settings to the server, and its exit status."""
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from inferneo_server.cli import Failure
+from inferneo_server.cli.flags import add_settings, settings_of
+from inferneo_server.settings import unknown_variables
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Each setting is a flag."""
+    add_settings(parser)
+
+
+def run(values: argparse.Namespace) -> int:
+    """Serve until a signal ends it.
+
+    Raises:
+        Failure: a setting is wrong, the port is taken, or the model cannot be served.
+    """
+    settings = settings_of(values)
+    # Imported late: they take a second, and an error in the settings should come at once.
+    import uvloop
+
+    from inferneo_server.database import DatabaseError
+    from inferneo_server.engines.base import EngineStartError
+    from inferneo_server.server import ListenError, serve
+    from inferneo_server.transports.tls import TlsError
+
+    # Of what others log, warnings; the level is for our own lines.
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    for name in ("inferneo_server", "uvicorn"):
+        logging.getLogger(name).setLevel(settings.log_level.upper())
+    for unknown in unknown_variables():
+        logging.getLogger("inferneo_server").warning("%s", unknown)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except (DatabaseError, ListenError, TlsError) as error:
+        raise Failure(str(error)) from None
+    except EngineStartError as error:
+        raise Failure(f"{settings.model} cannot be served: {error}") from None
+    return 0

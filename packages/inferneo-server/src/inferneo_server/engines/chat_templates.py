@@ -1,0 +1,111 @@
+"""Receives chat requests; hands on their text by the model's chat template, without vLLM."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jinja2
+import msgspec
+
+from inferneo_core.chat import ChatCompletionRequest
+from inferneo_core.errors import InvalidRequest
+
+# A template that asks what the content is reads a list of parts itself.
+_READS_PARTS = re.compile(r"content\s+is\s+(not\s+)?(string|iterable|sequence|mapping)")
+# Arguments of the renderer and of the functions that it hands on to.
+_RENDERERS_OWN = frozenset(
+    {"conversation", "messages", "chat_template", "model_config", "tokenizer", "self"}
+)
+
+
+def template_kwargs(request: ChatCompletionRequest) -> dict[str, Any]:
+    """What a request tells the chat template beside the conversation.
+
+    Raises:
+        InvalidRequest: it names what is the renderer's own.
+    """
+    for name in _RENDERERS_OWN.intersection(request.chat_template_kwargs or ()):
+        raise InvalidRequest(
+            f"'{name}' is nothing that a request may give the chat template",
+            param="chat_template_kwargs",
+        )
+    arguments: dict[str, Any] = {}
+    if request.reasoning_effort is not None:
+        # Templates know one or the other.
+        arguments["reasoning_effort"] = request.reasoning_effort
+        arguments["enable_thinking"] = request.reasoning_effort != "none"
+    return arguments | (request.chat_template_kwargs or {})
+
+
+def render(tokenizer: Any, request: ChatCompletionRequest) -> str:
+    """The text of a conversation, as the model reads it.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer, which has the template.
+        request: the conversation.
+
+    Raises:
+        InvalidRequest: the template refuses the conversation, or there is none.
+    """
+    goes_on = bool(request.continue_final_message)
+    arguments = {
+        "add_generation_prompt": not goes_on and request.add_generation_prompt is not False,
+        "continue_final_message": goes_on,
+        **template_kwargs(request),
+        "tokenize": False,
+    }
+    if request.tools and request.tool_choice != "none":
+        arguments["tools"] = msgspec.to_builtins(request.tools)
+    template = tokenizer.chat_template
+    reads_parts = isinstance(template, str) and bool(_READS_PARTS.search(template))
+    conversation = [
+        _message(message, number, reads_parts=reads_parts)
+        for number, message in enumerate(msgspec.to_builtins(request.messages))
+    ]
+    return _rendered(lambda: tokenizer.apply_chat_template(conversation, **arguments), request)
+
+
+def _rendered(work: Callable[[], str], request: ChatCompletionRequest) -> str:
+    try:
+        return work()
+    except (ValueError, jinja2.TemplateError) as error:
+        raise InvalidRequest(str(error), param="messages") from error
+    except Exception as error:
+        if not request.chat_template_kwargs:
+            raise InvalidRequest(
+                f"The chat template cannot take the conversation: {error}", param="messages"
+            ) from error
+        raise InvalidRequest(
+            f"The chat template cannot take what it was given: {error}",
+            param="chat_template_kwargs",
+        ) from error
+
+
+def _message(message: dict[str, Any], number: int, *, reads_parts: bool) -> dict[str, Any]:
+    """A message as templates want it: text in one piece, arguments of calls as objects."""
+    content = message.get("content")
+    if isinstance(content, list):
+        texts = [part.get("text", part.get("refusal")) for part in content]
+        if None in texts:
+            raise InvalidRequest(
+                "The torch engine reads text only", param=f"messages[{number}].content"
+            )
+        parts = [{"type": "text", "text": text} for text in texts]
+        message = message | {"content": parts if reads_parts else "\n".join(texts)}
+    if message.get("tool_calls"):
+        message = message | {"tool_calls": [_call(call) for call in message["tool_calls"]]}
+    if message.get("role") == "assistant":
+        message.setdefault("content", None if message.get("tool_calls") else "")
+    return message
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    if not function or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"] or "{}")
+    except ValueError:
+        return call
+    return call | {"function": function | {"arguments": arguments}}

@@ -1,0 +1,76 @@
+"""Receives nothing; hands on what the environment and a YAML file say of the settings.
+
+The only reader of the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic.fields import FieldInfo
+from pydantic_settings import EnvSettingsSource
+
+ENV_PREFIX = "INFERNEO_"
+
+# What is text whatever it looks like.
+_TEXTS = frozenset({"secret"})
+
+
+class Environment(EnvSettingsSource):
+    """Variables, of which one inside a setting (`A__B`) means what its text means in the file."""
+
+    def explode_env_vars(
+        self, field_name: str, field: FieldInfo, env_vars: Mapping[str, str | None]
+    ) -> dict[str, Any]:
+        values = super().explode_env_vars(field_name, field, env_vars)
+        return {
+            name: read_yaml(value) if isinstance(value, str) and name not in _TEXTS else value
+            for name, value in values.items()
+        }
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names it, and is for the operator."""
+
+
+def variables() -> dict[str, str]:
+    """All variables that are called as settings are, by their names in capitals."""
+    given = {name.upper(): value for name, value in os.environ.items()}
+    return {name: value for name, value in given.items() if name.startswith(ENV_PREFIX)}
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a YAML file; what stands under `server:` counts as if it stood at the top.
+
+    Raises:
+        SettingsError: it cannot be read, or holds something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"config: {path} cannot be read: {error}") from None
+    server = (values.pop("server", None) or {}) if isinstance(values, dict) else {}
+    for table in (values, server):
+        if not isinstance(table, dict) or not all(isinstance(name, str) for name in table):
+            raise SettingsError(f"config: {path} must hold names and values")
+    return {**server, **values}
+
+
+def read_yaml(text: str) -> Any:
+    """A value as YAML reads it; text that is no YAML is text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+@lru_cache(maxsize=1)
+def visible_gpus() -> str | None:
+    """Which GPUs engines may see, by CUDA's own variable; None is all.
+
+    As it was at first: it is changed while an engine starts that is to see one of them.
+    """
+    return os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -1,0 +1,73 @@
+"""Receives an engine that serves; hands it on with a count of its users, which drains wait for."""
+
+import asyncio
+import time
+
+from inferneo_server.engines.base import Engine
+from inferneo_server.hardware.device import Device
+from inferneo_server.model_spec import ModelSpec
+
+DRAIN_POLL_SECONDS = 0.02
+
+
+class Lease:
+    """An engine that serves, and those that are using it: `with` it, and a drain waits.
+
+    A counter and no lock: all of it happens in the loop's thread.
+
+    Attributes:
+        name: the model's name in answers.
+        users: requests between having found the engine and having handed their work to it.
+        used_at: when the last of them was done, by the monotonic clock.
+        loaded_at: when it could first be asked, in seconds since 1970.
+        memory: bytes that it is reckoned to take.
+        tasks, max_model_len: the engine's, which a dead one can no longer tell.
+    """
+
+    __slots__ = (
+        "device",
+        "engine",
+        "loaded_at",
+        "max_model_len",
+        "memory",
+        "name",
+        "spec",
+        "tasks",
+        "used_at",
+        "users",
+    )
+
+    def __init__(self, engine: Engine, spec: ModelSpec, device: Device, memory: int) -> None:
+        self.engine = engine
+        self.spec = spec
+        self.name = spec.name
+        self.device = device
+        self.memory = memory
+        self.tasks = engine.tasks
+        self.max_model_len = engine.max_model_len
+        self.users = 0
+        self.used_at = time.monotonic()
+        self.loaded_at = int(time.time())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request needs the engine."""
+        return self.users > 0 or self.engine.running > 0
+
+    def __enter__(self) -> "Lease":
+        self.users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.users -= 1
+        self.used_at = time.monotonic()
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until no request needs the engine; whether that was in time."""
+        deadline = time.monotonic() + seconds
+        # The engines keep count, and tell nobody.
+        while self.busy:
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        return True
