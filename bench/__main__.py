@@ -2,32 +2,29 @@
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from bench.answers import WrongAnswer
 from bench.contenders import CONTENDERS, ENGINE_ARGS, ContenderFailed, Setup
 from bench.loads import LOADS, QUICK_LOADS
 from bench.plot import svg
+from bench.processes import end_by_signal
 from bench.record import Record, encode, record
 from bench.report import page, terminal
 from bench.rounds import measure
 
 _ROOT: Final = Path(__file__).parent.parent
 _MODEL: Final = _ROOT / "packages/inferneo-server/src/inferneo_server/embedded/inferneo-tiny"
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
     """Measures, prints and writes; 1 where an answer was wrong or a contender did not start."""
     options = _options(sys.argv[1:])
-    # `make` and CI end a job so; what was started must be ended all the same.
-    for number in _ENDING:
-        signal.signal(number, _stop)
+    end_by_signal()
     try:
         made = _measure(options)
     except (WrongAnswer, ContenderFailed) as error:
@@ -87,13 +84,6 @@ def _write(made: Record, output: Path) -> None:
     (output / "benchmarks.md").write_text(page(made))
     (output / "benchmarks.svg").write_text(svg(made))
     print(f"\nwrote benchmarks.md, benchmarks.svg and benchmarks.json to {output.name}/")
-
-
-def _stop(number: int, _: object) -> NoReturn:
-    # A second one, from an impatient hand, must not cut short what ends the servers.
-    for ending in _ENDING:
-        signal.signal(ending, signal.SIG_IGN)
-    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from bench.contenders import ENGINE_ARGS, Server, Setup, inferneo, vllm
-from bench.processes import cpu_ns
+from bench.processes import cpu_ns, end_by_signal
 
 _ROOT: Final = Path(__file__).parent.parent
 _MODEL: Final = _ROOT / "packages/inferneo-server/src/inferneo_server/embedded/inferneo-tiny"
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=_ROOT / "docs")
     options = parser.parse_args()
+    end_by_signal()
     with tempfile.TemporaryDirectory(prefix="inferneo-bench-") as logs:
         engine_args = {**ENGINE_ARGS, "max_model_len": 8192}
         setup = Setup(model=_MODEL, engine_args=engine_args, logs=Path(logs))

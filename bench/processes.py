@@ -11,11 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NoReturn
 
 _TERMINATE_S: Final = 20.0
 _KILL_S: Final = 5.0
 _LOG_LINES: Final = 40
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ProcessTree:
@@ -78,6 +79,19 @@ class ProcessTree:
             # A process id may have been given to somebody else since; the start time tells.
             if _born(pid) == born:
                 _kill(pid)
+
+
+def end_by_signal() -> None:
+    """Has signals, by which `make` and CI end a job, end what was started, then the program."""
+    for number in _ENDING:
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    # A second one, from an impatient hand, must not cut short what ends the servers.
+    for ending in _ENDING:
+        signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def cpu_ns(pid: int) -> int:

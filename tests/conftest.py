@@ -16,7 +16,33 @@ NODE = Path(__file__).parent / "node"
 INSTALL_SECONDS = 90
 
 # Small enough to start beside other work, and to make what does not fit easy to send.
+# Fixtures, and values of parametrised ones, that stand for a real engine.
+ENGINES = {
+    "vllm_server": "vllm",
+    "vllm": "vllm",
+    "node_project": "vllm",
+    "minilm_server": "minilm",
+    "torch_server": "torch",
+    "torch": "torch",
+}
+
 VLLM_FLAGS = ("--engine-args", "max_model_len=2048", "--drain-seconds", "5")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests belong together where several processes run them: those of an engine, which
+    is started once, and else those of a file."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        used = [*item.fixturenames, *(value for value in values if isinstance(value, str))]
+        engine = next((ENGINES[name] for name in used if name in ENGINES), None)
+        # These start all engines in their own process, one after another.
+        if "contract" in item.path.parts:
+            engine = "contract"
+        if item.path.name == "test_docs.py":
+            engine = "vllm"
+        item.add_marker(pytest.mark.xdist_group(engine or str(item.path)))
 
 
 @pytest.fixture(scope="session")

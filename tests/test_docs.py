@@ -20,7 +20,7 @@ from tests.servers import RunningServer
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ADDRESS = "http://127.0.0.1:8000"
+ADDRESS = "://127.0.0.1:8000"  # of http and https
 # An example may have a second engine started.
 SECONDS = 300
 
@@ -108,7 +108,12 @@ def run(language: str, code: str, url: str, **more: str) -> subprocess.Completed
     # The programs that the packages bring stand beside the interpreter.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        ["timeout", str(SECONDS), *command[language], code.replace(ADDRESS, url)],
+        [
+            "timeout",
+            str(SECONDS),
+            *command[language],
+            code.replace(ADDRESS, url.removeprefix("http")),
+        ],
         env={**os.environ, "PATH": path, **more},
         capture_output=True,
         text=True,
@@ -193,7 +198,7 @@ def test_every_file_of_settings_that_a_page_shows_is_well(page_name: str, tmp_pa
     for number, text in enumerate(shown):
         file = tmp_path / f"{number}.yaml"
         file.write_text(text)
-        done = run("bash", f"inferneo-server config check --config {file}", ADDRESS)
+        done = run("bash", f"inferneo-server config check --config {file}", f"http{ADDRESS}")
         assert done.returncode == 0, done.stdout + done.stderr
 
 

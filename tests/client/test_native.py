@@ -1,7 +1,6 @@
 """The custom interface, devices and models by the client."""
 
 import asyncio
-import importlib.util
 import json
 from typing import Any
 
@@ -17,10 +16,6 @@ TOKENS = [{"token": "Hel", "finished": False}, {"token": "lo", "finished": True}
 
 def events(*documents: dict[str, Any]) -> bytes:
     return b"".join(b"data: %b\n\n" % json.dumps(document).encode() for document in documents)
-
-
-def has(module: str) -> bool:
-    return importlib.util.find_spec(f"inferneo_server.{module}") is not None
 
 
 def test_a_stream_of_tokens_ends_with_the_finished_one(other: ScriptedServer) -> None:

@@ -54,3 +54,11 @@ def test_pages_of_other_origins_may_call_nothing_unless_they_are_named(
         }
         answer = httpx.request(method, f"{simulated_server.url}/v1/models", headers=headers)
         assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+def test_the_documentation_answers_options_and_describes_no_page_of_its_own(
+    simulated_server: RunningServer,
+) -> None:
+    assert httpx.options(f"{simulated_server.url}/docs").status_code == 204
+    paths = httpx.get(f"{simulated_server.url}/openapi.json").json()["paths"]
+    assert not [path for path in paths if path.startswith("/docs")]

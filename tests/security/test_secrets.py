@@ -80,7 +80,7 @@ def told(server: RunningServer) -> tuple[list[str], list[str]]:
         name = http.get("/docs/assets/" + "a" * 1000)
         assert name.status_code == 404
         note(name.status_code, name.text)
-    for headers, path in (
+    for lines, path in (
         ([f"Authorization: Bearer {KEY}"], CHAT),
         ([f"Authorization: Bearer {WRONG}"], CHAT),
         ([f"Sec-WebSocket-Protocol: inferneo, bearer.{KEY}"], CHAT),
@@ -91,17 +91,17 @@ def told(server: RunningServer) -> tuple[list[str], list[str]]:
         ([], f"{CHAT}?token={WRONG}"),
         ([], CHAT),
     ):
-        with RawSocket(server, path, *headers) as session:
+        with RawSocket(server, path, *lines) as session:
             if session.status != 101:
                 note(session.status, session.body.decode())
                 continue
-            if not headers and path == CHAT:
+            if not lines and path == CHAT:
                 session.send({"type": "auth", "api_key": WRONG})
             session.send(BODY, BODY | {"temperature": 9}, {"messages": PROMPT})
             try:
                 for _ in range(3):
-                    answer = session.read()
-                    note(answer.get("status", 200), str(answer))
+                    frame = session.read()
+                    note(frame.get("status", 200), str(frame))
             except Closed as closed:
                 note(401, closed.reason)
     # What is no HTTP may hold a key too.

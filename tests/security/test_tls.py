@@ -5,9 +5,10 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,7 +22,11 @@ from tests.integration.waiting import wait_until
 from tests.servers import RunningServer, running_server
 
 CHAT = "/v1/chat/completions"
-ASKED = {"messages": [{"role": "user", "content": "Count"}], "max_tokens": 3, "ignore_eos": True}
+ASKED: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Count"}],
+    "max_tokens": 3,
+    "ignore_eos": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +97,12 @@ def test_all_ways_to_a_server_go_over_tls(
     with serving(files) as server:
         assert server.url.startswith("https://") and f"at {server.url}/v1" in server.log
         with Inferneo(base_url=f"{server.url}/v1") as client:
-            whole = client.chat.completions.create(**ASKED)  # type: ignore[arg-type]
+            whole = client.chat.completions.create(**ASKED)
             assert whole.usage.completion_tokens == 3
-            with client.chat.completions.create(**ASKED, stream=True) as stream:  # type: ignore[call-overload]
+            with client.chat.completions.create(**ASKED, stream=True) as stream:
                 assert sum(bool(chunk.choices) for chunk in stream) >= 3
             with client.connect() as session:
-                over_socket = session.chat.completions.create(**ASKED)  # type: ignore[arg-type]
+                over_socket = session.chat.completions.create(**ASKED)
                 assert over_socket.usage.completion_tokens == 3
         url = server.url.replace("https", "wss") + CHAT
         with websockets.sync.client.connect(url, ssl=trust) as socket_:
@@ -174,7 +179,7 @@ def test_files_that_do_not_fit_change_nothing_until_they_do(
         assert server.log.count("The old certificate stays") == 2
 
 
-WRONG = {
+WRONG: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "another key": (lambda cert, key: write_other(key), "key values mismatch"),
     "no certificate": (lambda cert, key: cert.write_text("nothing"), "do not fit"),
     "no file": (lambda cert, key: key.unlink(), "No such file"),

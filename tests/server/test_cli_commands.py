@@ -92,7 +92,7 @@ def test_the_devices_are_there_as_json() -> None:
     assert {one["engine"] for one in shown["backends"]} == {"vllm", "torch"}
 
 
-def sources(*arguments: str, **environment: str) -> dict[str, Any]:
+def sources(*arguments: str, **environment: Any) -> dict[str, Any]:
     explained = json.loads(told("config", "check", "--json", *arguments, **environment))
     assert explained.keys() == Settings.model_fields.keys()
     return {name: (one["value"], one["sources"]) for name, one in explained.items()}
@@ -121,7 +121,10 @@ def test_a_mapping_is_told_with_all_sources_that_it_is_joined_from(config: str) 
 
 
 def test_secrets_are_not_shown() -> None:
-    environment = {"INFERNEO_API_KEY": "very-secret", "INFERNEO_API_KEYS": '["very-secret-too"]'}
+    environment: dict[str, Any] = {
+        "INFERNEO_API_KEY": "very-secret",
+        "INFERNEO_API_KEYS": '["very-secret-too"]',
+    }
     flags = ("--engine-args", "hf_token=very-secret")
 
     for form in ((), ("--json",), ("--all",)):

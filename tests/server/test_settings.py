@@ -101,6 +101,11 @@ def test_every_setting_can_be_given_by_each_source(
         "keep_alive_seconds": ("0.5", 0.5),
         "cors_origins": ('["https://a.example"]', ["https://a.example"]),
         "stall_seconds": ("2", 2.0),
+        "header_seconds": ("2", 2.0),
+        "idle_seconds": ("2", 2.0),
+        "max_connections": ("2", 2),
+        "tls_cert": ("/a/cert", Path("/a/cert")),
+        "tls_key": ("/a/key", Path("/a/key")),
         "max_resume_seconds": ("0", 0.0),
         "repeat_seconds": ("0.5", 0.5),
         "stream_log_bytes": ("1024", 1024),
@@ -126,6 +131,7 @@ def test_every_setting_can_be_given_by_each_source(
         "state_dir": ("/a/b", Path("/a/b")),
         "log_level": ("error", "error"),
         "access_log": ("false", False),
+        "log_prompts": ("true", True),
         "aliases": ('["x", "y"]', ["x", "y"]),
         "device": ("cpu", "cpu"),
         "models": (json.dumps({"Emb-1": MODEL_SETTINGS}), {"Emb-1": MODEL_SETTINGS}),
@@ -295,48 +301,6 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_path(tmp_path: Path) -> No
         assert refusal(config=str(path)).startswith(f"config: {path} cannot be read: ")
 
 
-@pytest.mark.parametrize("model", ["Qwen/Qwen3-0.6B", EMBEDDED_MODEL, "no-folder-of-that-name"])
-def test_a_model_that_is_no_folder_goes_by_its_own_name(model: str) -> None:
-    assert load_settings(model=model).model_name == model
-
-
-def test_a_model_in_a_folder_goes_by_the_folders_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "my-model").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-    for model in (str(tmp_path / "my-model"), "my-model/", "./my-model", "~/my-model"):
-        assert load_settings(model=model).model_name == "my-model"
-    monkeypatch.chdir(tmp_path / "my-model")
-    assert load_settings(model=".").model_name == "my-model"
-
-
-def test_a_model_goes_by_the_name_that_it_is_given(tmp_path: Path) -> None:
-    settings = load_settings(model=str(tmp_path), served_model_name="mine")
-
-    assert settings.model_name == "mine"
-    assert settings.model_source == str(tmp_path)
-
-
-def test_only_the_embedded_model_is_loaded_from_the_package() -> None:
-    source = Path(load_settings().model_source)
-
-    assert source.name == EMBEDDED_MODEL
-    assert (source / "config.json").is_file()
-    assert load_settings(model="a/b").model_source == "a/b"
-
-
-def test_a_folder_in_the_home_folder_is_loaded_from_where_its_name_was_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "my-model").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-    assert Path(load_settings(model="~/my-model").model_source) == tmp_path / "my-model"
-
-
 def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERNEO_API_KEY", "sk-very-secret")
     settings = load_settings()
@@ -365,35 +329,6 @@ def test_all_keys_count_and_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> No
     assert "sk-secret" not in f"{settings!r}{settings}{settings.model_dump()}"
     monkeypatch.delenv("INFERNEO_API_KEYS")
     assert load_settings().keys == []
-
-
-def test_a_model_beside_the_default_one_has_its_own_settings_and_the_defaults_engine() -> None:
-    settings = load_settings(engine="simulated", models={"x": {"aliases": ["y"]}}, aliases=["z"])
-
-    default, other = settings.model_specs
-    assert (default.name, default.load, default.aliases) == (EMBEDDED_MODEL, "pinned", ("z",))
-    assert (other.name, other.model, other.engine) == ("x", "x", "simulated")
-    assert (other.load, other.device, other.aliases) == ("on_first_use", "auto", ("y",))
-
-
-def test_an_unknown_setting_of_a_model_is_refused_with_a_suggestion() -> None:
-    assert refusal(models={"x": {"engin_args": {}}}) == (
-        "models.x.engin_args: there is no such setting; did you mean engine_args?"
-    )
-
-
-@pytest.mark.parametrize(
-    "models",
-    [
-        {EMBEDDED_MODEL: {}},
-        {"x": {"aliases": [EMBEDDED_MODEL]}},
-        {"x": {"aliases": ["x"]}},
-        {"x": {"aliases": ["y"]}, "y": {}},
-        {"": {}},
-    ],
-)
-def test_two_models_of_one_name_are_refused(models: dict[str, Any]) -> None:
-    assert refusal(models=models).startswith("models: ")
 
 
 def test_settings_do_not_change_once_they_are_read() -> None:

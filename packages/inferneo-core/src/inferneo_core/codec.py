@@ -74,7 +74,7 @@ def decode_known(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, list
         return decode_request(body, decoder), []
     if len(body) > MAX_NAMED_BYTES:
         # To name a million fields would take seconds: here it is the first alone.
-        known = decode_request(body, _patient(decoder.type))
+        known = decode_request(body, _patient(decoder.type))  # type: ignore[arg-type]
         return decode_request(encode(known), decoder), [first.group(1)]
     fields = decode_request(body, _fields)
     names = {field.encode_name for field in msgspec.structs.fields(decoder.type)}  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from inferneo_server.access.identity import Identity
 from inferneo_server.access.jwt import JwtCheck
 from inferneo_server.access.key_store import FILE_NAME
 from inferneo_server.access.keys import Keys, StaticKey
+from inferneo_server.access.origins import OriginCheck, Origins
 from inferneo_server.access.settings import KeyEntry
 from inferneo_server.access.stored_keys import StoredKeys
 from inferneo_server.admission import Queues
@@ -57,6 +58,7 @@ from inferneo_server.transports.requests import ApiRequest
 def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> ASGIApp:
     """Put the application together; without keys those of the settings are let in."""
     keys = keys or make_keys(settings)
+    origins = Origins(settings.host, settings.cors_origins)
     CHOICES_RUNNING.set_function(lambda: service.registry.running)
     QUEUED.set_function(lambda: service.queues.waiting)
     MODELS_LOADED.set_function(lambda: service.registry.loaded)
@@ -79,6 +81,7 @@ def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> 
             assets_router(),
         ],
         middleware=[
+            partial(OriginCheck, origins=origins, keys=keys),
             partial(KeyCheck, keys=keys, operator_port=settings.metrics_port),
             partial(
                 LimitHeaders,
@@ -97,6 +100,7 @@ def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> 
                 "responses": Responses(service, make_store(settings)),
                 "settings": settings,
                 "credentials": keys,
+                "origins": origins,
             }
         ),
     )

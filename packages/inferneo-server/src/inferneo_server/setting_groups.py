@@ -8,14 +8,25 @@ from fnmatch import fnmatchcase
 
 # The first pattern that fits counts. A setting that fits none is of the last group.
 _GROUPS: dict[str, tuple[str, ...]] = {
-    "Server": ("host", "port", "cors_*", "drain_*", "state_dir", "metrics_*", "batch_*", "strict"),
+    "Server": (
+        "host",
+        "port",
+        "tls_*",
+        "cors_*",
+        "drain_*",
+        "state_dir",
+        "metrics_*",
+        "batch_*",
+        "strict",
+    ),
     "Model": ("model", "served_model_name", "aliases", "engine", "engine_args", "device"),
     "Models at run time": ("models", "memory_budget_*", "load_*"),
     "Tools and reasoning": ("*_parser",),
     "Keys": ("api_key", "api_keys", "jwt", "key_*", "admin_*"),
     "Limits and usage": ("*_limits", "limits_*", "usage_*", "queue_*", "max_running*"),
     "Requests and streams": (
-        *("max_body_*", "keep_alive_*", "stall_*", "max_resume_*"),
+        *("max_body_*", "keep_alive_*", "stall_*", "header_*", "idle_seconds", "max_connections"),
+        "max_resume_*",
         *("repeat_*", "stream_*", "redis_*"),
     ),
     "Responses": ("responses_*",),

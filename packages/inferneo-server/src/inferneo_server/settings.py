@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PlainValidator,
     SecretStr,
@@ -37,10 +35,10 @@ from inferneo_server.environment import (
     variables,
 )
 from inferneo_server.limits.presets import parse_limits
+from inferneo_server.model_settings import ModelSettings
 from inferneo_server.model_spec import (
     EMBEDDED_MODEL,
     EngineName,
-    LoadWhen,
     ModelSpec,
     name_of,
     reasoning_of,
@@ -54,23 +52,6 @@ _OTHERS = frozenset({"INFERNEO_BASE_URL"})
 
 
 LimitsSetting = Annotated[Limits, PlainValidator(parse_limits)]
-
-
-class ModelSettings(BaseModel):
-    """A model beside the default one: an entry of the setting `models`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str | None = None
-    engine: EngineName | None = None
-    engine_args: dict[str, Any] = Field(default_factory=dict)
-    aliases: list[str] = Field(default_factory=list)
-    device: str = "auto"
-    tool_parser: str | None = None
-    reasoning_parser: str | None = None
-    load: LoadWhen = "on_first_use"
-    idle_seconds: float | None = Field(None, gt=0)
-    memory_bytes: int | None = Field(None, ge=0)
 
 
 class Settings(BaseSettings):
@@ -331,22 +312,7 @@ class Settings(BaseSettings):
             tool_parser=self.tool_parser,
             reasoning_parser=self.reasoning_parser,
         )
-        return [default, *(self._spec(name, each) for name, each in self.models.items())]
-
-    def _spec(self, name: str, given: ModelSettings) -> ModelSpec:
-        return ModelSpec(
-            name=name,
-            model=given.model or name,
-            engine=given.engine or self.engine,
-            engine_args=given.engine_args,
-            aliases=tuple(given.aliases),
-            device=given.device,
-            tool_parser=given.tool_parser,
-            reasoning_parser=given.reasoning_parser,
-            load=given.load,
-            idle_seconds=given.idle_seconds,
-            memory_bytes=given.memory_bytes,
-        )
+        return [default, *(each.spec(name, self.engine) for name, each in self.models.items())]
 
     @property
     def model_name(self) -> str:

@@ -51,15 +51,19 @@ def openapi_config(version: str) -> OpenAPIConfig:
             security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}
         ),
         security=[{"key": []}],
-        openapi_router=Router("/docs", route_handlers=[], after_request=_secure),
+        openapi_router=Router(
+            "/docs", route_handlers=[], after_request=_secure, include_in_schema=False
+        ),
     )
 
 
 def _secure(response: Response[Any]) -> Response[Any]:
     """Let the page run its own script alone, load from this server alone, and be framed by none."""
+    # What OPTIONS gets has none.
+    page = response.content if isinstance(response.content, bytes) else b""
     response.headers.update(
         {
-            "content-security-policy": _policy(response.content),
+            "content-security-policy": _policy(page),
             "referrer-policy": "no-referrer",
             "x-content-type-options": "nosniff",
         }

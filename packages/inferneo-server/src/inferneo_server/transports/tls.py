@@ -64,7 +64,7 @@ class Certificate:
         names = ", ".join(str(path) for path in self._files)
         try:
             # Without the password, a key that needs one would have the terminal asked for it.
-            context.load_cert_chain(*self._files, password=b"")
+            context.load_cert_chain(self._files[0], self._files[-1], password=b"")
         except ssl.SSLError as error:
             reason = (error.reason or "they are no certificate and key").replace("_", " ").lower()
             raise TlsError(f"the TLS files {names} do not fit: {reason}") from None

@@ -4,17 +4,14 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from litestar import WebSocket, websocket
 
 from inferneo_core.codec import chat_request, completion_request
-from inferneo_core.errors import AuthenticationFailed, PermissionDenied, RequestError
+from inferneo_core.errors import AuthenticationFailed, PermissionDenied
 from inferneo_server.access.check import (
     deny_socket,
-    header,
     identity_of,
-    is_loopback,
     needed_scope,
     note_identity,
 )
@@ -57,10 +54,9 @@ async def _serve(socket: Socket, make_session: Callable[..., Session]) -> None:
     keys: Keys = state.credentials
     send = scope["state"].get(RAW_SEND, socket.send)
     needed = needed_scope(scope)
-    if not origin_allowed(scope, settings):
-        error = RequestError(
-            "Pages of this origin may not connect", code="origin_not_allowed", status=403
-        )
+    try:
+        state.origins.check(scope, keyed=keys.required)
+    except PermissionDenied as error:
         await deny_socket(send, error)
         return
     await socket.accept(subprotocols=_subprotocol(scope))
@@ -76,24 +72,6 @@ async def _serve(socket: Socket, make_session: Callable[..., Session]) -> None:
                 return
             note_identity(scope, identity)
         await session.run(identity, keys, needed)
-
-
-def origin_allowed(scope: Any, settings: Settings) -> bool:
-    """Whether a page of this origin may connect; what is no browser sends none.
-
-    Without `cors_origins` those are the server's own pages and, on a server that only its own
-    machine can reach, those of that machine.
-    """
-    origin = header(scope, b"origin")
-    if not origin or "*" in settings.cors_origins or origin in settings.cors_origins:
-        return True
-    try:
-        page = urlsplit(origin)
-    except ValueError:
-        return False
-    if page.netloc == header(scope, b"host"):
-        return True
-    return is_loopback(settings.host) and is_loopback(page.hostname or "")
 
 
 def _subprotocol(scope: Any) -> str | None:
