@@ -72,7 +72,9 @@ def openapi_config(version: str) -> OpenAPIConfig:
             security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}
         ),
         security=[{"key": []}],
-        openapi_router=Router("/docs", route_handlers=[], after_request=_secure),
+        openapi_router=Router(
+            "/docs", route_handlers=[], after_request=_secure, include_in_schema=False
+        ),
     )
 
 
@@ -80,7 +82,7 @@ def _secure(response: Response[Any]) -> Response[Any]:
     """Let the page run its own script alone, load from this server alone, and be framed by none."""
     response.headers.update(
         {
-            "content-security-policy": _policy(response.content),
+            "content-security-policy": _policy(response.content or b""),  # OPTIONS has none
             "referrer-policy": "no-referrer",
             "x-content-type-options": "nosniff",
         }
