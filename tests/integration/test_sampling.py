@@ -5,9 +5,10 @@ Over the real engine: each of these fails where its parameter is dropped on the 
 
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.integration.asking import CHAT, TEXT, ask, refusal
+from tests.integration.asking import ASK_SECONDS, CHAT, TEXT, ask, refusal
 from tests.servers import RunningServer
 
 QUESTION = {"messages": [{"role": "user", "content": "What is Inferneo?"}]}
@@ -118,9 +119,13 @@ def test_an_answer_has_the_form_that_is_wanted(
 
 
 @pytest.mark.parametrize("part", [PICTURE, SOUND], ids=["picture", "sound"])
-def test_a_model_that_reads_text_refuses_other_parts(vllm_server: RunningServer, part: Any) -> None:
+@pytest.mark.parametrize("engine", ["vllm", "torch"])
+def test_a_model_that_reads_text_refuses_other_parts(
+    request: pytest.FixtureRequest, engine: str, part: Any
+) -> None:
+    server: RunningServer = request.getfixturevalue(f"{engine}_server")
     content = [{"type": "text", "text": "What is this?"}, part]
-    error = refusal(vllm_server, CHAT, {"messages": [{"role": "user", "content": content}]})
+    error = refusal(server, CHAT, {"messages": [{"role": "user", "content": content}]})
 
     assert error["param"].startswith("messages")
     assert error["type"] == "invalid_request_error"
@@ -139,3 +144,23 @@ def test_the_parts_and_roles_of_messages_reach_the_template(vllm_server: Running
     assert read(told, asked) == read({**told, "role": "developer"}, asked)
     assert len({len(read(*each)) for each in [(asked,), (told, asked), (asked, told, asked)]}) == 3
     assert read({**told, "role": "user"}, asked) != read({**told, "role": "assistant"}, asked)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        *ROUTES,
+        ("/v1/embeddings", {"input": "a"}),
+        ("/v1/score", {"text_1": "a", "text_2": "b"}),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}),
+    ],
+)
+def test_user_is_taken_and_what_is_not_known_is_named(
+    simulated_server: RunningServer, path: str, body: Any
+) -> None:
+    answer = httpx.post(
+        f"{simulated_server.url}{path}",
+        json=body | {"user": "u-1", "nonsense": 1},
+        timeout=ASK_SECONDS,
+    )
+    assert (answer.status_code, answer.headers["inferneo-ignored"]) == (200, "nonsense")
