@@ -25,7 +25,13 @@ const parameters = {
   additionalProperties: false,
 };
 const tools = [{ type: "function", function: { name: "get_weather", parameters } }];
-const form = { type: "json_schema", json_schema: { name: "place", schema: parameters } };
+const person = {
+  type: "object",
+  properties: { name: { type: "string", maxLength: 20 }, age: { type: "integer" } },
+  required: ["name", "age"],
+  additionalProperties: false,
+};
+const form = { type: "json_schema", json_schema: { name: "person", schema: person } };
 
 test("a call that is forced has arguments that fit, streamed and not", async () => {
   const body = { ...asked, tools, tool_choice: "required" };
@@ -57,9 +63,10 @@ test("the client's own loop runs a tool and gets the answer", async () => {
 });
 
 test("an answer has the form that is wanted, streamed and not", async () => {
-  const body = { ...asked, response_format: form };
+  const messages = [{ role: "user", content: "JSON with name Anna and age 30" }];
+  const body = { ...asked, messages, max_tokens: 200, response_format: form };
   const whole = await client.chat.completions.create(body);
-  assert.equal(typeof JSON.parse(whole.choices[0].message.content).city, "string");
+  assert.equal(typeof JSON.parse(whole.choices[0].message.content).age, "number");
   const streamed = await client.chat.completions.stream(body).finalContent();
   assert.equal(streamed, whole.choices[0].message.content);
 });
