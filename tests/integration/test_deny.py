@@ -26,7 +26,15 @@ api_keys:
   - {{key: {NOTHING}, scopes: []}}
 """
 # What this list does not name is not public, whatever a change of the code may say.
-PUBLIC = {"/", "/health", "/ready", "/playground", "/playground/x", "/docs/assets/x"}
+PUBLIC = {
+    "/",
+    "/health",
+    "/api/v1/health",
+    "/ready",
+    "/playground",
+    "/playground/x",
+    "/docs/assets/x",
+}
 
 
 class Route(NamedTuple):

@@ -188,6 +188,8 @@ def test_options_names_the_methods_of_a_route(http: httpx.Client) -> None:
     answer = http.options(CHAT)
     assert answer.status_code == 204
     assert set(answer.headers["allow"].split(", ")) == {"POST", "OPTIONS"}
+    page = http.options("/docs")
+    assert (page.status_code, page.headers["allow"]) == (204, "GET, OPTIONS")
 
 
 def test_an_answer_to_head_has_no_body(simulated_server: RunningServer) -> None:

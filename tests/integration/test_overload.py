@@ -38,9 +38,11 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def post(server: RunningServer, key: str, **fields: object) -> httpx.Response:
+def post(
+    server: RunningServer, key: str, path: str = "/v1/completions", **fields: object
+) -> httpx.Response:
     return httpx.post(
-        f"{server.url}/v1/completions",
+        f"{server.url}{path}",
         json={"prompt": "a b c", "max_tokens": 4} | fields,
         headers={"Authorization": f"Bearer {key}"},
         timeout=60,
@@ -88,6 +90,40 @@ def test_a_modest_key_is_answered_before_a_greedy_ones_queue(
         each.result(60)
 
     assert ended == ["sk-modest"] + 6 * ["sk-greedy"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "max_tokens": 4}),
+        ("/v1/embeddings", {"input": "a"}),
+        ("/v1/score", {"text_1": "a", "text_2": "b"}),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}),
+    ],
+)
+def test_the_lower_priority_comes_first_of_what_waits(
+    server: RunningServer,
+    threads: ThreadPoolExecutor,
+    running: list[httpx.Response],
+    path: str,
+    body: dict[str, object],
+) -> None:
+    ended: list[int] = []
+
+    def ask(priority: int, *route: str, **fields: object) -> None:
+        assert post(server, "sk-modest", *route, priority=priority, **fields).status_code == 200
+        ended.append(priority)
+
+    asked = [threads.submit(ask, priority) for priority in (0, 1)]
+    wait_until(lambda: waiting(server) == 2)
+    asked.append(threads.submit(ask, -1, path, **body))
+    wait_until(lambda: waiting(server) == 3)
+    running[0].close()
+    for each in asked:
+        each.result(60)
+
+    assert ended == [-1, 0, 1]
 
 
 def test_beyond_the_queue_a_request_is_told_when_to_come_back(

@@ -132,6 +132,17 @@ def test_texts_are_shortened(tasks: Any) -> None:
     assert scores(tasks, text_1="red blue", text_2="red x blue", truncate_prompt_tokens=1) != (
         scores(tasks, text_1="red blue", text_2="red x blue")
     )
+    sides = [
+        scores(
+            tasks,
+            text_1="red blue",
+            text_2="x y red blue",
+            truncate_prompt_tokens=2,
+            truncation_side=side,
+        )
+        for side in ("left", "right")
+    ]
+    assert sides[0] > sides[1]
 
 
 @each_kind

@@ -8,7 +8,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from inferneo_core.errors import Overloaded
+from inferneo_core.errors import Overloaded, PermissionDenied
 from inferneo_server.access.identity import Identity
 from inferneo_server.metrics import QUEUE_SECONDS
 
@@ -32,6 +32,17 @@ class Demand(Struct, frozen=True, kw_only=True):
     choices: int
     prompt_tokens: int
     priority: int = 0
+
+
+def allowed_priority(asked: int | None, identity: Identity) -> int:
+    """The priority of a request that asks for one, or does not.
+
+    Raises:
+        PermissionDenied: whoever asks may give none.
+    """
+    if asked and "priority" not in identity.scopes:
+        raise PermissionDenied("Your key may give its requests no priority", param="priority")
+    return asked or 0
 
 
 class Admission:

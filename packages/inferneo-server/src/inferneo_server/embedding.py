@@ -40,7 +40,9 @@ async def embed(service: Service, request: EmbeddingRequest, identity: Identity)
     with await service.lease(request.model, identity, "embed") as lease:
         prompts, options = await _prepared(lease.engine, request)
         charged = lengths(prompts)
-        async with service.reading(lease, identity, charged, param="input"):
+        async with service.reading(
+            lease, identity, charged, param="input", priority=request.priority
+        ):
             vectors = await lease.engine.embed(f"embd-{uuid4().hex}", prompts, options)
             usage = count_tokens(prompts, lease.name)
     return await _encoded(vectors, lease.name, usage, base64=request.encoding_format == "base64")

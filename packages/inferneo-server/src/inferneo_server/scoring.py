@@ -63,7 +63,7 @@ async def score(service: Service, request: ScoreRequest, identity: Identity) -> 
             raise InvalidRequest(
                 f"'{first}' must be one text, or as many as '{second}' has", param=first
             )
-        charge = partial(service.reading, lease, identity, param=second)
+        charge = partial(service.reading, lease, identity, param=second, priority=request.priority)
         engine = lease.engine
         scores, prompts = await _scores(engine, request, queries, documents, charge, param=second)
     return ScoreList(
@@ -85,7 +85,9 @@ async def rerank(service: Service, request: RerankRequest, identity: Identity) -
         documents = _texts(request.documents)
         if not documents:
             raise InvalidRequest("Empty 'documents'", param="documents")
-        charge = partial(service.reading, lease, identity, param="documents")
+        charge = partial(
+            service.reading, lease, identity, param="documents", priority=request.priority
+        )
         scores, prompts = await _scores(
             lease.engine, request, _texts(request.query), documents, charge, param="documents"
         )

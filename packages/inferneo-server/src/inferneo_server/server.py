@@ -138,9 +138,10 @@ async def serve(settings: Settings) -> None:
         TlsError: the certificate or its key cannot be used.
     """
     certificate = Certificate(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
+    # First, since it tells of a folder that cannot be used.
+    service = make_service(settings)
     settings = _with_key(settings)
     keys = make_keys(settings)
-    service = make_service(settings)
     config = uvicorn.Config(
         make_app(settings, service, keys),
         host=settings.host,

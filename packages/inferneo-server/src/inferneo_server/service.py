@@ -16,7 +16,7 @@ from inferneo_core.errors import (
 )
 from inferneo_core.models import Model
 from inferneo_server.access.identity import Identity
-from inferneo_server.admission import Demand, Queues
+from inferneo_server.admission import Demand, Queues, allowed_priority
 from inferneo_server.checks import check_chat, check_room
 from inferneo_server.engines.base import Task
 from inferneo_server.generation import Generation, Terms
@@ -94,7 +94,13 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def reading(
-        self, lease: Lease, identity: Identity, lengths: Sequence[int], *, param: str
+        self,
+        lease: Lease,
+        identity: Identity,
+        lengths: Sequence[int],
+        *,
+        param: str,
+        priority: int | None,
     ) -> AsyncIterator[None]:
         """Charge a request that only reads, and hold its turn for the block.
 
@@ -103,14 +109,18 @@ class Service:
             identity: who asks.
             lengths: the tokens of each prompt.
             param: the field that holds the prompts.
+            priority: what the request asks for.
 
         Raises:
             ApiError: the request is refused.
         """
+        allowed = allowed_priority(priority, identity)
         async with self.spending.reading(identity, lease.name, lengths, param=param) as spend:
             tokens = sum(lengths)
             places = lease.engine.max_running
-            demand = Demand(choices=min(len(lengths), places), prompt_tokens=tokens)
+            demand = Demand(
+                choices=min(len(lengths), places), prompt_tokens=tokens, priority=allowed
+            )
             spend.place = await self.queues.of(lease.name).enter(identity, demand, places)
             yield
 

@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="the key that requests must carry")
     api_keys: list[KeyEntry] = Field(
         default_factory=list,
-        description="further keys; in the file, one may be a table with what it may do",
+        description="further keys; one may be a table with what it may do, in a flag as JSON",
     )
     jwt: JwtSettings | None = Field(
         None, description="which JSON Web Tokens are let in, as a table (see operations)"

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from inferneo_core.completions import CompletionRequest
-from inferneo_core.errors import PermissionDenied
 from inferneo_core.sampling import SamplingFields
-from inferneo_server.access.identity import Identity
-from inferneo_server.admission import Demand, Queues
+from inferneo_server.admission import Demand, Queues, allowed_priority
 from inferneo_server.answers.base import AnswerForm
 from inferneo_server.engines.base import DeltaStream, Engine, Prompt
 from inferneo_server.engines.joined import submit_all
@@ -73,7 +71,7 @@ async def submit(
     """
     form, request = submission.form, submission.request
     prompt_tokens = submission.prompt_tokens
-    priority = _priority(request, terms.identity)
+    priority = allowed_priority(request.priority, terms.identity)
     spend = spending.open(terms.identity, form.model)
     max_tokens = submission.max_tokens
     if spend.limited:
@@ -130,17 +128,6 @@ async def _submit(submission: Submission, engine: Engine, max_tokens: int | None
         ),
         request.n or 1,
     )
-
-
-def _priority(request: SamplingFields, identity: Identity) -> int:
-    """The request's priority.
-
-    Raises:
-        PermissionDenied: it may have none.
-    """
-    if request.priority and "priority" not in identity.scopes:
-        raise PermissionDenied("Your key may give its requests no priority", param="priority")
-    return request.priority or 0
 
 
 def _within(max_tokens: int | None, engine: Engine, prompt: Prompt) -> int:

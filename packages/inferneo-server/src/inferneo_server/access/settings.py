@@ -1,5 +1,6 @@
 """Receives what the settings say of keys and JSON Web Tokens; hands it on, checked."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -46,8 +47,16 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | Path) else value
 
 
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError("begins like a table, and is no JSON") from None
+
+
 class KeyEntry(BaseModel):
-    """An entry of `api_keys`. One that is a text is a key that may do everything."""
+    """An entry of `api_keys`. One that is a text is a key that may do everything, or a table as
+    JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -62,6 +71,9 @@ class KeyEntry(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.startswith("{"):
+            # A flag carries a table as JSON; taken for a key it would be one that may do all.
+            return _read_json(value)
         plain = isinstance(value, str | SecretStr)
         return {"key": value, "scopes": [*get_args(Scope)]} if plain else value
 

@@ -15,7 +15,7 @@ from inferneo_server.transports.requests import ApiRequest
 GIB = 2**30
 
 
-@get("/v1/devices/status", responses=error_responses(401), tags=["Devices"])
+@get("/v1/devices/status", responses=error_responses(401, 403), tags=["Devices"])
 async def device_status(request: ApiRequest) -> DeviceStatus:
     """List the devices of this machine and the engines that could run models on them."""
     found = await devices_now()
@@ -28,7 +28,7 @@ async def device_status(request: ApiRequest) -> DeviceStatus:
     )
 
 
-@get("/v1/gpu/info", responses=error_responses(401), tags=["Devices"])
+@get("/v1/gpu/info", responses=error_responses(401, 403), tags=["Devices"])
 async def gpu_info() -> GpuList:
     """List the GPUs of this machine; none is an empty list."""
     found = await devices_now()

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from base64 import b64encode
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,15 @@ from litestar import Request, Response, get
 from litestar.exceptions import InternalServerException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Tag
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIMediaType,
+    Operation,
+    Schema,
+    SecurityScheme,
+    Tag,
+)
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.router import Router
 from litestar.static_files import create_static_files_router
 
@@ -22,6 +31,18 @@ from inferneo_server.transports.errors import error_response
 ASSETS = "/docs/assets"
 
 _INLINE_SCRIPT = re.compile(rb"<script[^>]*>(.+?)</script>", re.DOTALL)
+
+
+@dataclass
+class WholeOrEvents(Operation):
+    """A route that answers in two ways; Litestar describes one for each status."""
+
+    def __post_init__(self) -> None:
+        data = Schema(type=OpenAPIType.STRING)
+        event = Schema(type=OpenAPIType.OBJECT, properties={"data": data}, required=["data"])
+        content = getattr((self.responses or {}).get("200"), "content", None)
+        if content is not None:
+            content["text/event-stream"] = OpenAPIMediaType(schema=event)
 
 
 def _swagger_files() -> Path:

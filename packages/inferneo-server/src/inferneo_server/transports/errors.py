@@ -1,6 +1,7 @@
 """Receives any exception; hands on the answer that a client is told, in its API's shape."""
 
 import logging
+from types import UnionType
 from typing import Any
 
 from litestar import Request, Response
@@ -39,12 +40,15 @@ _DESCRIPTIONS = {
     410: "What follows the given event is no longer kept",
     413: "The body is too large",
     429: "A limit of the caller is reached",
+    499: "Somebody ended the generation before its end",
     503: "The engine is loading, restarting or overloaded",
     504: "The time that the request allowed is over",
 }
 
 
-def error_responses(*statuses: int, body: type[Struct] = ErrorBody) -> dict[int, ResponseSpec]:
+def error_responses(
+    *statuses: int, body: type[Struct] | UnionType = ErrorBody
+) -> dict[int, ResponseSpec]:
     """What the documentation of a route says of its errors."""
     return {
         status: ResponseSpec(body, description=_DESCRIPTIONS[status], generate_examples=False)

@@ -17,16 +17,18 @@ from inferneo_server.answers.messages import MessagesForm
 from inferneo_server.rendering import Wording
 from inferneo_server.translations.messages import chat_request
 from inferneo_server.transports.answers import EventStream, JsonAnswer
+from inferneo_server.transports.documentation import WholeOrEvents
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
-_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 503, 504, body=MessagesError)
+_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 499, 503, 504, body=MessagesError)
 _COUNTED = error_responses(400, 401, 403, 404, 413, 429, 503, body=MessagesError)
 
 
 @post(
     "/messages",
     status_code=200,
+    operation_class=WholeOrEvents,
     responses={200: ResponseSpec(Message, generate_examples=False), **_ERRORS},
 )
 async def create_message(request: ApiRequest, data: MessagesRequest) -> ASGIApp:

@@ -22,6 +22,7 @@ from inferneo_server.load_requests import spec_of
 from inferneo_server.loading import Job
 from inferneo_server.registry import Registry
 from inferneo_server.transports.answers import SSE_HEADERS, ClientDisconnected, while_connected
+from inferneo_server.transports.documentation import WholeOrEvents
 from inferneo_server.transports.errors import error_responses, to_api_error
 from inferneo_server.transports.requests import ApiRequest
 from inferneo_server.transports.whole import WholeAnswer
@@ -29,7 +30,7 @@ from inferneo_server.transports.whole import WholeAnswer
 PROGRESS_SECONDS = 1.0
 
 _ADMIN = {"scope": "admin"}
-_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 503)
+_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 503, 504)
 
 
 @get("/v1/models", responses=error_responses(401, 403), tags=["OpenAI"])
@@ -48,6 +49,7 @@ async def get_model(request: ApiRequest, model_id: str) -> Model:
     "/v1/models/load",
     status_code=200,
     opt=_ADMIN,
+    operation_class=WholeOrEvents,
     responses={200: ResponseSpec(ModelStatus, generate_examples=False), **_ERRORS},
 )
 async def load_model(request: ApiRequest, data: LoadRequest) -> ASGIApp:

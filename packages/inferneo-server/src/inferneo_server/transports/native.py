@@ -1,14 +1,11 @@
 """Receives the requests of `/api/v1`; hands them to the service and its answers back."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
 from litestar import Router, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, Schema
-from litestar.openapi.spec.enums import OpenAPIType
 from litestar.types import ASGIApp
 
 from inferneo_core.codec import decode_known, encode
@@ -24,33 +21,22 @@ from inferneo_core.native import (
 from inferneo_server.generating import generate, generate_all
 from inferneo_server.generation import Terms
 from inferneo_server.transports.answers import JsonAnswer, SeparateEvents
+from inferneo_server.transports.documentation import WholeOrEvents
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.native_models import list_models, load_model
 from inferneo_server.transports.requests import ApiRequest, refuse_or_name
 from inferneo_server.transports.whole import WholeAnswer
 
-_ERRORS = error_responses(400, 401, 404, 409, 413, 503, 504, body=NativeError)
-_BATCH_ERRORS = error_responses(400, 401, 413, 504, body=NativeError)
+_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 499, 503, 504, body=NativeError)
+_BATCH_ERRORS = error_responses(400, 401, 403, 413, 504, body=NativeError)
 
 _generate_request = msgspec.json.Decoder(GenerateRequest)
-
-
-@dataclass
-class _WholeOrEvents(Operation):
-    """A route that answers in two ways; Litestar describes one for each status."""
-
-    def __post_init__(self) -> None:
-        data = Schema(type=OpenAPIType.STRING)
-        event = Schema(type=OpenAPIType.OBJECT, properties={"data": data}, required=["data"])
-        content = getattr((self.responses or {}).get("200"), "content", None)
-        if content is not None:
-            content["text/event-stream"] = OpenAPIMediaType(schema=event)
 
 
 @post(
     "/generate",
     status_code=200,
-    operation_class=_WholeOrEvents,
+    operation_class=WholeOrEvents,
     responses={200: ResponseSpec(Generated, generate_examples=False), **_ERRORS},
 )
 async def generate_text(request: ApiRequest, data: GenerateRequest) -> ASGIApp:

@@ -24,7 +24,7 @@ from inferneo_server.weights import find_weights
 _GGUF = re.compile(r"i?q\d+_\w+", re.IGNORECASE)
 
 
-@get("/models", responses=error_responses(401, body=NativeError))
+@get("/models", responses=error_responses(401, 403, body=NativeError))
 async def list_models(request: ApiRequest) -> NativeModels:
     """List all models that are known, loaded or not, with what they take."""
     registry, allowed = request.service.registry, request.identity.models
@@ -38,7 +38,7 @@ async def list_models(request: ApiRequest) -> NativeModels:
     opt={"scope": "admin"},
     responses={
         200: ResponseSpec(NativeModel, generate_examples=False),
-        **error_responses(400, 401, 404, 409, 413, 503, body=NativeError),
+        **error_responses(400, 401, 403, 404, 409, 413, 503, 504, body=NativeError),
     },
 )
 async def load_model(request: ApiRequest, address: str) -> ASGIApp:

@@ -9,14 +9,17 @@ from litestar.types import ASGIApp
 from inferneo_core.chat import ChatCompletion, ChatCompletionRequest
 from inferneo_core.completions import Completion, CompletionRequest
 from inferneo_server.transports.answers import EventStream, JsonAnswer
+from inferneo_server.transports.documentation import WholeOrEvents
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
-_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 503, 504)
+_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 499, 503, 504)
 
 
 @post(
     "/chat/completions",
+    status_code=200,
+    operation_class=WholeOrEvents,
     responses={200: ResponseSpec(ChatCompletion, generate_examples=False), **_ERRORS},
 )
 async def create_chat_completion(request: ApiRequest, data: ChatCompletionRequest) -> ASGIApp:
@@ -26,6 +29,8 @@ async def create_chat_completion(request: ApiRequest, data: ChatCompletionReques
 
 @post(
     "/completions",
+    status_code=200,
+    operation_class=WholeOrEvents,
     responses={200: ResponseSpec(Completion, generate_examples=False), **_ERRORS},
 )
 async def create_completion(request: ApiRequest, data: CompletionRequest) -> ASGIApp:

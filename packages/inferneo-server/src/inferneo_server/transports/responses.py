@@ -16,10 +16,11 @@ from inferneo_server.access.check import owner_of
 from inferneo_server.responses import MAX_LISTED, Responses
 from inferneo_server.streams import Reader
 from inferneo_server.transports.answers import EventStream, JsonAnswer
+from inferneo_server.transports.documentation import WholeOrEvents
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
-_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 503, 504)
+_ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 499, 503, 504)
 _STORED = error_responses(400, 401, 403, 404)
 _RESPONSE = ResponseSpec(Response, generate_examples=False)
 
@@ -29,7 +30,12 @@ def _responses(request: ApiRequest) -> Responses:
     return responses
 
 
-@post("/responses", status_code=200, responses={200: _RESPONSE, **_ERRORS})
+@post(
+    "/responses",
+    status_code=200,
+    operation_class=WholeOrEvents,
+    responses={200: _RESPONSE, **_ERRORS},
+)
 async def create_response(request: ApiRequest, data: ResponseRequest) -> ASGIApp:
     """Answer input items, whole, as server-sent events, or in the background."""
     responses = _responses(request)
@@ -48,6 +54,7 @@ async def create_response(request: ApiRequest, data: ResponseRequest) -> ASGIApp
 
 @get(
     "/responses/{response_id:str}",
+    operation_class=WholeOrEvents,
     responses={200: _RESPONSE, **error_responses(400, 401, 403, 404, 410)},
 )
 async def get_response(

@@ -9,14 +9,17 @@ from importlib.metadata import version
 from typing import Any
 
 from litestar import HttpMethod, Response, get, route
+from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from inferneo_core.codec import encode
-from inferneo_core.errors import ServerError
+from inferneo_core.errors import ErrorBody, ServerError
+from inferneo_core.native import NativeError
 from inferneo_server.devices import Device, devices_now
 from inferneo_server.hardware.memory import told, tree_memory
 from inferneo_server.metrics import active_connections, read_metrics
+from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.playground import page, prefers_html
 from inferneo_server.transports.requests import ApiRequest
 
@@ -123,7 +126,12 @@ async def health(request: ApiRequest) -> Health:
     )
 
 
-@route("/ready", http_method=PROBES, tags=["Server"])
+@route(
+    "/ready",
+    http_method=PROBES,
+    responses={503: ResponseSpec(Readiness, description="Not now", generate_examples=False)},
+    tags=["Server"],
+)
 async def ready(request: ApiRequest) -> Response[Readiness]:
     """Say whether the server takes requests: 200 or 503."""
     service = request.service
@@ -135,6 +143,7 @@ async def ready(request: ApiRequest) -> Response[Readiness]:
     ["/metrics", "/api/v1/metrics"],
     tags=["Server"],
     media_type="text/plain",
+    responses=error_responses(401, 403, body=ErrorBody | NativeError),
     # They tell of all keys together. Nobody wants a line of the audit log for each scrape.
     opt={"scope": "admin", "audit": False},
 )

@@ -13,6 +13,7 @@ from inferneo_core.errors import InvalidRequest
 from inferneo_server.access.check import owner_of
 from inferneo_server.streams import Reader
 from inferneo_server.transports.answers import EventStream, JsonAnswer
+from inferneo_server.transports.documentation import WholeOrEvents
 from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
@@ -29,7 +30,11 @@ class CancelledStream(Struct, frozen=True, kw_only=True):
     object: str = "stream.cancelled"
 
 
-@get("/{stream_id:str}", responses=_ERRORS)
+@get(
+    "/{stream_id:str}",
+    operation_class=WholeOrEvents,
+    responses={**_ERRORS, **error_responses(499, 503, 504)},
+)
 async def read_stream(
     request: ApiRequest,
     stream_id: str,

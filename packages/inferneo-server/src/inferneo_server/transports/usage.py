@@ -12,7 +12,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import UNSET
 
 from inferneo_core.codec import encode
-from inferneo_core.errors import InvalidRequest, ServerError
+from inferneo_core.errors import InvalidRequest, ServerError, retry_headers
 from inferneo_core.usage import UsageReport, UsageRow
 from inferneo_server.access.check import owner_of
 from inferneo_server.transports.errors import error_responses
@@ -42,7 +42,7 @@ Group = Annotated[
 Format = Annotated[str | None, QueryParameter(name="format", description="`json` or `csv`")]
 
 
-@get("/usage", responses=error_responses(400, 401))
+@get("/usage", responses=error_responses(400, 401, 403, 503))
 async def get_usage(
     request: ApiRequest,
     start: Start = None,
@@ -55,7 +55,7 @@ async def get_usage(
     return await _answer(request, owner_of(request.scope), start, end, groups, form)
 
 
-@get("/usage/all", opt={"scope": "admin"}, responses=error_responses(400, 401))
+@get("/usage/all", opt={"scope": "admin"}, responses=error_responses(400, 401, 403, 503))
 async def get_all_usage(
     request: ApiRequest,
     start: Start = None,
@@ -86,7 +86,8 @@ async def _answer(
     try:
         uses = await request.service.spending.meter.uses(first, last, owner)
     except UsageFailed:
-        raise ServerError("What was used cannot be looked up at the moment", status=503) from None
+        message = "What was used cannot be looked up at the moment"
+        raise ServerError(message, status=503, headers=retry_headers(1)) from None
     rows = summed(uses, groups)
     if form == "csv" or (form is None and "text/csv" in request.headers.get("accept", "")):
         return ASGIResponse(
