@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from inferneo_client import AsyncInferneo, Inferneo, Retry, TimedOut, Timeout
-from tests.client.flavours import MESSAGES
+from tests.client.flavours import MESSAGES, SESSIONS, Deed, Flavour
 from tests.client.proxy import Fault, FaultyProxy, faulty_proxy
 from tests.client.recorded import EVENTS
 from tests.client.scripted import LoopThread, ScriptedServer, stop
@@ -23,6 +23,8 @@ RUNS: dict[str, Callable[..., Any]] = {
 SHORT = Timeout(ttft=0.3, idle=0.3)
 # Behind the handshake's answer and some frames of the first stream.
 STALL = Fault("stall", at=1200)
+# The handshake's answer has about 200 bytes.
+WITHIN_FIRST_FRAME = 260
 STREAMS = 5
 BOUND = 20.0
 
@@ -63,7 +65,6 @@ def test_all_streams_of_a_silent_socket_go_on_on_a_new_one(
     assert {whole.choices[0].finish_reason for whole in wholes} == {"tool_calls"}
     assert stalled.taken == 2
     assert ours.generations == STREAMS
-    assert ours.cancelled == []
 
 
 @pytest.mark.parametrize("loop", RUNS)
@@ -95,7 +96,28 @@ def test_all_streams_of_a_silent_socket_go_on_on_a_new_one_async(
     assert {whole.choices[0].finish_reason for whole in wholes} == {"tool_calls"}
     assert stalled.taken == 2
     assert ours.generations == STREAMS
+
+
+@pytest.mark.parametrize("flavour", SESSIONS, ids=lambda flavour: flavour.name)
+def test_what_a_silent_socket_had_begun_is_not_cancelled(
+    ours: ScriptedServer, stalled: FaultyProxy, flavour: Flavour
+) -> None:
+    outcome = flavour.run(stalled.url, {"timeout": SHORT}, Deed())
+
+    assert outcome.error is None
+    assert len(outcome.chunks) == len(EVENTS)
+    assert ours.generations == 1
     assert ours.cancelled == []
+
+
+def test_each_attempt_has_its_own_time_for_the_first_event(stalled: FaultyProxy) -> None:
+    stalled.faults[0] = Fault("stall", at=WITHIN_FIRST_FRAME)
+    with Inferneo(base_url=stalled.url, timeout=SHORT) as client, client.connect() as session:
+        stream = session.chat.completions.create(messages=MESSAGES, stream=True)
+        assert stream.final().choices
+
+    assert stream.response.attempts == 2
+    assert stream.response.resumes == 0
 
 
 def test_a_silent_session_is_left_soon(stalled: FaultyProxy) -> None:
