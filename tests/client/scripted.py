@@ -31,11 +31,12 @@ class ScriptedServer:
     Attributes:
         ours: plays our server.
         generations: how often a generation was begun.
-        cancelled: ids of the generations that were told to end.
+        cancelled: ids of the generations that were told to end; on a WebSocket, of the requests.
         open: connections that are open now.
         answer: raw bytes to answer each POST with, instead of the recorded exchange.
         requests: all that came.
-        hold: a stream stops before this event and waits for its client to leave; None never does.
+        hold: a stream stops before this event and waits for its client to leave (on a
+            WebSocket, to be picked up again); None never does.
     """
 
     def __init__(self, *, ours: bool = True) -> None:
@@ -99,7 +100,8 @@ class ScriptedServer:
         if head.headers.get("upgrade") == "websocket":
             lines = [f"GET {head.path} HTTP/1.1", *(f"{n}: {v}" for n, v in head.headers.items())]
             handshake = "\r\n".join([*lines, "", ""]).encode()
-            await serve_socket(handshake, reader, writer, self._generation)
+            told = (self._generation, self.cancelled, self.hold)
+            await serve_socket(handshake, reader, writer, *told)
             return False
         if self.answer is not None and head.method == "POST":
             self.generations += 1

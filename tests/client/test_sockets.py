@@ -158,7 +158,7 @@ def test_a_silent_session_is_not_waited_for(paced_server: RunningServer) -> None
             base_url=f"{paced_server.url}/v1",
             api_key="sk-1",
             timeout=timeout,
-            retry=Retry(attempts=1),
+            retry=Retry(attempts=1, resume_for=0.5),
         ) as client,
         client.connect() as session,
         pytest.raises(TimedOut),

@@ -58,6 +58,8 @@ class _Link:
         self._inboxes: dict[int, Inbox] = {}
         self._arrived: dict[int, anyio.Event] = {}
         self._last = 0
+        # How many messages have come: a wait in which none does is that of a dead connection.
+        self._heard = 0
         self._over = anyio.Event()
         self.broken = False
 
@@ -84,6 +86,7 @@ class _Link:
             self._over.set()
 
     def _deliver(self, message: str | bytes) -> None:
+        self._heard += 1
         data = message.encode() if isinstance(message, str) else message
         frame = decode_frame(data)
         inbox = self._inboxes.get(frame.request_id) if isinstance(frame.request_id, int) else None
@@ -97,31 +100,50 @@ class _Link:
             inbox.fail(failure)
             self._arrived[identity].set()
 
-    async def ask(self, ask: Ask) -> Inbox:
-        """Send a request."""
+    def enter(self, ask: Ask) -> Inbox:
+        """Make the place of an answer: `ask` is to follow, and `leave`."""
         self._last += 1
         inbox = self._inboxes[self._last] = Inbox(ask, self._last)
         self._arrived[inbox.request_id] = anyio.Event()
-        await self._send(encode_ask(ask, inbox.request_id))
         return inbox
+
+    async def ask(self, inbox: Inbox, ask: Ask, timeout: float | None) -> None:
+        """Send a request.
+
+        Raises:
+            TimedOut: the connection took it not in that time, and is closed.
+            ConnectionFailed: the connection is broken.
+        """
+        with anyio.move_on_after(timeout):
+            await self._send(encode_ask(ask, inbox.request_id))
+            return
+        await self._drop()
+        raise TimedOut("The request could not be sent in time", phase="ttft")
 
     async def _send(self, text: str) -> None:
         try:
             await self._socket.send(text)
         except ConnectionClosed as error:
-            raise ConnectionFailed(f"The WebSocket broke ({error})") from error
+            failure = ConnectionFailed(f"The WebSocket broke ({error})")
+            # Now: another attempt must not take this link once more.
+            self._fail(failure)
+            raise failure from error
 
     async def wait(self, inbox: Inbox, timeout: float | None) -> None:
         """Wait until something of an answer can be taken.
 
         Raises:
-            TimedOut: nothing came for too long.
+            TimedOut: nothing came for too long. Where nothing came for any other request either,
+                the connection is taken for dead, and closed.
         """
+        heard = self._heard
         with anyio.move_on_after(timeout):
             while not inbox.ready:
                 await self._arrived[inbox.request_id].wait()
                 self._arrived[inbox.request_id] = anyio.Event()
             return
+        if self._heard == heard and not inbox.overdue:
+            await self._drop()
         raise TimedOut("The server was silent for too long", phase="idle")
 
     def wake(self, inbox: Inbox) -> None:
@@ -135,7 +157,15 @@ class _Link:
             close = getattr(self._socket, "aclose", None) or self._socket.close
             with anyio.move_on_after(_CLOSE_SECONDS):
                 await close()
-        await self._over.wait()
+        await self._drop()
+
+    async def _drop(self) -> None:
+        """Close the socket without the farewell, for which a dead one would have to be waited."""
+        self._fail(ConnectionFailed("The WebSocket was silent for too long, and was closed"))
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            if not self._over.is_set():
+                await _abort(self._socket)
+            await self._over.wait()
 
     async def leave(self, inbox: Inbox, ended: bool) -> None:
         """Forget a request; the server is told where it still works on it."""
@@ -150,6 +180,15 @@ class _Link:
                     return
 
 
+async def _abort(socket: Any) -> None:
+    if on_asyncio():
+        socket.transport.abort()
+    else:
+        import trio
+
+        await trio.aclose_forcefully(socket.stream)
+
+
 class AsyncSocketResponse:
     """See `AsyncResponse`."""
 
@@ -159,15 +198,22 @@ class AsyncSocketResponse:
         self._link = link
         self._inbox = inbox
         self._aborted = False
+        self._late = False
 
     async def receive(self, timeout: float | None) -> bytes:
-        await self._link.wait(self._inbox, timeout)
+        try:
+            await self._link.wait(self._inbox, timeout)
+        except TimedOut:
+            self._late = True
+            raise
         if self._aborted:
             raise ConnectionFailed("The stream was aborted")
         return self._inbox.take()
 
     async def aclose(self) -> None:
-        await self._link.leave(self._inbox, self._inbox.ended and not self._aborted)
+        # A stream that was late is picked up again, which no cancelled one can be.
+        ended = (self._inbox.ended or self._late) and not self._aborted
+        await self._link.leave(self._inbox, ended)
 
     def abort(self) -> None:
         self._aborted = True
@@ -209,8 +255,9 @@ class AsyncSocketTransport:
 
     async def _open(self, ask: Ask, request: WireRequest) -> AsyncSocketResponse:
         link = await self._link(ask.route, request)
-        inbox = await link.ask(ask)
+        inbox = link.enter(ask)
         try:
+            await link.ask(inbox, ask, request.head)
             await link.wait(inbox, request.head)
             if not inbox.status:
                 inbox.take()

@@ -45,6 +45,7 @@ class Call(Struct, kw_only=True):
         safe: sending it twice does no harm.
         choices: how many answers a stream will have.
         attempts: how often it has been sent so far.
+        sent: when it was sent last, on the monotonic clock.
     """
 
     method: str
@@ -59,9 +60,10 @@ class Call(Struct, kw_only=True):
     started: float = 0.0
     deadline: float | None = None
     attempts: int = 0
+    sent: float = 0.0
 
     def __post_init__(self) -> None:
-        self.started = time.monotonic()
+        self.started = self.sent = time.monotonic()
         total = self.options.timeout.total
         self.deadline = None if total is None else self.started + total
         if self.method == "POST":
@@ -72,7 +74,8 @@ class Call(Struct, kw_only=True):
         return None if self.deadline is None else self.deadline - time.monotonic()
 
     def wire(self) -> WireRequest:
-        """The request of the next attempt."""
+        """The request of the next attempt, which is sent now."""
+        self.sent = time.monotonic()
         options, remaining = self.options, self.remaining()
         timeout = options.timeout
         headers = {"user-agent": f"inferneo-client/{VERSION}", **self._own_headers(remaining)}

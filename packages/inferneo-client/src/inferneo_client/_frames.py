@@ -4,6 +4,7 @@ A session looks like any transport to the client above it: a stream's frames bec
 events again, so that resuming, cancelling and joining are the same code over both.
 """
 
+import time
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -17,6 +18,8 @@ from inferneo_core.limits import LimitsLeft, limit_headers
 ROUTES: Final = ("/chat/completions", "/completions")
 # A stream whose reader is so far behind is broken off; it is picked up again where it stopped.
 MAX_UNREAD_BYTES: Final = 16 * 1024 * 1024
+# A wait that a call's deadline ends may end so much before it: headers have milliseconds.
+_DEADLINE_SLACK = 0.01
 
 
 class Frame(Struct, gc=False):
@@ -41,13 +44,14 @@ _encode: Final = msgspec.json.Encoder().encode
 class Ask(Struct):
     """A request as a frame: of which route it is, and what the answer will be.
 
-    `whole` is the answer that needs no server.
+    `whole` is the answer that needs no server; `until` the call's deadline on the monotonic clock.
     """
 
     route: str = ""
     fields: dict[str, Any] = {}
     streamed: bool = False
     whole: WholeResponse | None = None
+    until: float | None = None
 
 
 def ask_of(request: WireRequest, base_url: str) -> Ask | None:
@@ -70,7 +74,7 @@ def ask_of(request: WireRequest, base_url: str) -> Ask | None:
     fields: dict[str, Any] = {"type": "resume", "id": identity}
     if last := request.headers.get("last-event-id"):
         fields["after"] = int(last.rpartition(":")[2])
-    return Ask(route, fields, streamed=True)
+    return Ask(route, fields, streamed=True, until=_until(request))
 
 
 def _asked(route: str, request: WireRequest) -> Ask:
@@ -83,7 +87,12 @@ def _asked(route: str, request: WireRequest) -> Ask:
         fields["timeout"] = float(headers["inferneo-timeout"])
     # The usage comes with the end of each stream, asked for or not.
     fields.pop("stream_options", None)
-    return Ask(route, fields, bool(fields.get("stream")))
+    return Ask(route, fields, bool(fields.get("stream")), until=_until(request))
+
+
+def _until(request: WireRequest) -> float | None:
+    seconds = request.headers.get("inferneo-timeout")
+    return None if seconds is None else time.monotonic() + float(seconds)
 
 
 def encode_ask(ask: Ask, request_id: int) -> str:
@@ -184,6 +193,12 @@ class Inbox:
         """The connection is gone; what arrived before can still be read."""
         if not self.ended:
             self.ended, self._failure = True, failure
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the call's own time is up, which says nothing of the connection."""
+        until = self._ask.until
+        return until is not None and time.monotonic() >= until - _DEADLINE_SLACK
 
     @property
     def ready(self) -> bool:

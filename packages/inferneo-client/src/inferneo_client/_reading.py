@@ -61,7 +61,7 @@ class Reading(Generic[C, W]):
         self._failures = 0
         self._begun = False
         # Each attempt has its own time for the first event, as for the head of its answer.
-        self._since = self.call.started
+        self._since = call.sent
 
     @property
     def id(self) -> str:

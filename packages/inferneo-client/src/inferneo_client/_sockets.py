@@ -1,5 +1,6 @@
 """Receives requests; hands on their answers over one WebSocket: the sync flavour."""
 
+import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -7,6 +8,7 @@ from threading import Condition, Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import connect
 
@@ -61,36 +63,58 @@ class _Link:
         self._changed = Condition()
         self._reading = False
         self._last = 0
+        # How many messages have come: a wait in which none does is that of a dead connection.
+        self._heard = 0
         self.broken = False
 
-    def ask(self, ask: Ask) -> Inbox:
-        """Send a request."""
+    def enter(self, ask: Ask) -> Inbox:
+        """Make the place of an answer: `ask` is to follow, and `leave`."""
         with self._changed:
             self._last += 1
             inbox = self._inboxes[self._last] = Inbox(ask, self._last)
+            return inbox
+
+    def ask(self, inbox: Inbox, ask: Ask) -> None:
+        """Send a request.
+
+        Raises:
+            ConnectionFailed: the connection is broken.
+        """
         self._send(encode_ask(ask, inbox.request_id))
-        return inbox
 
     def _send(self, text: str) -> None:
         try:
             self._socket.send(text)
         except ConnectionClosed as error:
-            raise ConnectionFailed(f"The WebSocket broke ({error})") from error
+            failure = ConnectionFailed(f"The WebSocket broke ({error})")
+            # Now: another attempt must not take this link once more.
+            with self._changed:
+                self._fail(failure)
+            raise failure from error
 
     def wait(self, inbox: Inbox, timeout: float | None) -> None:
         """Wait until something of an answer can be taken.
 
         Raises:
-            TimedOut: nothing came for too long.
+            TimedOut: nothing came for too long. Where nothing came for any other request either,
+                the connection is taken for dead, and closed.
         """
+        heard = self._heard
+        if self._wait(inbox, timeout):
+            return
+        if self._heard == heard and not inbox.overdue:
+            self._drop()
+        raise TimedOut("The server was silent for too long", phase="idle")
+
+    def _wait(self, inbox: Inbox, timeout: float | None) -> bool:
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             left = None if until is None else max(until - time.monotonic(), 0.0)
             with self._changed:
                 if inbox.ready:
-                    return
+                    return True
                 if left == 0.0:
-                    raise TimedOut("The server was silent for too long", phase="idle")
+                    return False
                 if self._reading:
                     self._changed.wait(left)
                     continue
@@ -111,22 +135,28 @@ class _Link:
             with self._changed:
                 self._reading = False
                 if message is not None:
-                    self._deliver(message)
+                    failure = self._deliver(message)
                 if failure is not None:
                     self._fail(failure)
                 self._changed.notify_all()
 
-    def _deliver(self, message: str | bytes) -> None:
+    def _deliver(self, message: str | bytes) -> ConnectionFailed | None:
+        self._heard += 1
         data = message.encode() if isinstance(message, str) else message
-        frame = decode_frame(data)
+        try:
+            frame = decode_frame(data)
+        except msgspec.DecodeError as error:
+            return ConnectionFailed(f"The WebSocket broke ({error})")
         inbox = self._inboxes.get(frame.request_id) if isinstance(frame.request_id, int) else None
         if inbox is not None:
             inbox.deliver(frame, data)
+        return None
 
     def _fail(self, failure: ConnectionFailed) -> None:
         self.broken = True
         for inbox in self._inboxes.values():
             inbox.fail(failure)
+        self._changed.notify_all()
 
     def take(self, inbox: Inbox) -> bytes:
         """All of an answer that has arrived and was not taken."""
@@ -162,7 +192,15 @@ class _Link:
             self._owner.close()
         with self._changed:
             self._fail(ConnectionFailed("The session was closed"))
-            self._changed.notify_all()
+
+    def _drop(self) -> None:
+        """Close the socket without the farewell, for which a dead one would have to be waited."""
+        with self._changed:
+            self._fail(ConnectionFailed("The WebSocket was silent for too long, and was closed"))
+        with suppress(OSError):
+            self._socket.socket.shutdown(socket.SHUT_RDWR)
+        with suppress(ConnectionClosed, OSError):
+            self._owner.close()
 
 
 class SocketResponse:
@@ -175,15 +213,21 @@ class SocketResponse:
         self._inbox = inbox
         self._silence = silence
         self._aborted = False
+        self._late = False
 
     def receive(self) -> bytes:
-        self._link.wait(self._inbox, self._silence)
+        try:
+            self._link.wait(self._inbox, self._silence)
+        except TimedOut:
+            self._late = True
+            raise
         if self._aborted:
             raise ConnectionFailed("The stream was aborted")
         return self._link.take(self._inbox)
 
     def close(self) -> None:
-        self._link.leave(self._inbox, self._inbox.ended)
+        # A stream that was late is picked up again, which no cancelled one can be.
+        self._link.leave(self._inbox, self._inbox.ended or self._late)
 
     def abort(self) -> None:
         self._aborted = True
@@ -220,8 +264,9 @@ class SocketTransport:
 
     def _open(self, ask: Ask, request: WireRequest) -> SocketResponse:
         link = self._link(ask.route, request)
-        inbox = link.ask(ask)
+        inbox = link.enter(ask)
         try:
+            link.ask(inbox, ask)
             link.wait(inbox, request.head)
             if not inbox.status:
                 link.take(inbox)
