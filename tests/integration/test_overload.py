@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -107,11 +108,11 @@ def test_the_lower_priority_comes_first_of_what_waits(
     threads: ThreadPoolExecutor,
     running: list[httpx.Response],
     path: str,
-    body: dict[str, object],
+    body: dict[str, Any],
 ) -> None:
     ended: list[int] = []
 
-    def ask(priority: int, *route: str, **fields: object) -> None:
+    def ask(priority: int, *route: str, **fields: Any) -> None:
         assert post(server, "sk-modest", *route, priority=priority, **fields).status_code == 200
         ended.append(priority)
 

@@ -193,9 +193,9 @@ def test_no_effort_is_no_reasoning(vllm_server: RunningServer) -> None:
 @both_ways
 def test_parallel_calls_can_be_barred(vllm_server: RunningServer, stream: bool) -> None:
     # A model that is kept from ending its answer goes on with another call.
-    bias = {"0": -100, "2": -100}
-    body = FITTING | GREEDY | {"tools": [WEATHER, CLOCK], "tool_choice": "required"}
-    body |= {"logit_bias": bias}
+    bias: dict[str, Any] = {"logit_bias": {"0": -100, "2": -100}}
+    tools = {"tools": [WEATHER, CLOCK], "tool_choice": "required"}
+    body = FITTING | GREEDY | tools | bias
     one = ask(vllm_server, CHAT, body | {"parallel_tool_calls": False}, stream=stream)
     length = one["usage"]["completion_tokens"] - 1
     two = only(ask(vllm_server, CHAT, body | {"max_tokens": 2 * length}, stream=stream))
