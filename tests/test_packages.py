@@ -136,7 +136,7 @@ def test_a_file_imports_only_packages_that_its_own_may_know(source: Path) -> Non
         ({"torch", "transformers"}, ("engines/torch",)),
         ({"tokenizers"}, ("engines/vllm", "engines/tokens")),
     ],
-    ids=str,
+    ids=["vllm", "torch", "tokenizers"],
 )
 def test_only_an_engine_imports_its_libraries(
     libraries: set[str], prefixes: tuple[str, ...]

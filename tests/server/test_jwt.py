@@ -220,7 +220,6 @@ def test_extensions_that_must_be_understood_are_refused(
         ({"limits": [1]}, "The token's 'limits' is no set of limits"),
         ({"scope": 5}, "The token's 'scope' is no list"),
     ],
-    ids=str,
 )
 def test_claims_that_do_not_fit_are_refused(
     check: JwtCheck, changes: dict[str, Any], told: str | None

@@ -1,7 +1,6 @@
 """Receives any exception; hands on the answer that a client is told, in its API's shape."""
 
 import logging
-from types import UnionType
 from typing import Any, cast
 
 from litestar import Request, Response
@@ -46,9 +45,7 @@ _DESCRIPTIONS = {
 }
 
 
-def error_responses(
-    *statuses: int, body: type[Struct] | UnionType = ErrorBody
-) -> dict[int, ResponseSpec]:
+def error_responses(*statuses: int, body: Any = ErrorBody) -> dict[int, ResponseSpec]:
     """What the documentation of a route says of its errors."""
     shape = cast("type[Any]", body)  # a union of structs is none to mypy
     return {
