@@ -1,6 +1,5 @@
 """Receives a caller's choice of HTTP client, or none; hands on the transport that carries calls."""
 
-import asyncio
 import importlib.util
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -63,6 +62,9 @@ def _async_transport(base_url: str, client: Any) -> AsyncTransport:
 
 def on_asyncio() -> bool:
     """Whether the running event loop is asyncio's: else it is trio's."""
+    # Late: a sync client has no other need of it, and it takes its time to load.
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
