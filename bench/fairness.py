@@ -2,10 +2,10 @@
 
 import argparse
 import asyncio
+import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bench.contenders import ENGINE_ARGS, Server, Setup, inferneo, vllm
+from bench.contenders import ENGINE_ARGS, Server, Setup, inferneo
 from bench.processes import end_by_signal
 
 _ROOT: Final = Path(__file__).parent.parent
@@ -25,6 +25,9 @@ _MODEST_REQUESTS: Final = 15
 _MODEST_TOKENS: Final = 4
 _PLACES: Final = 64
 _TIMEOUT_S: Final = 120.0
+
+# The first event tells the role, with an empty text.
+_CONTENT: Final = re.compile(rb'"content": ?"[^"]')
 
 # Milliseconds to the first token of the modest key, alone and beside the greedy one.
 Waits = tuple[list[float], list[float]]
@@ -46,28 +49,24 @@ def main() -> None:
     (options.output / "benchmarks-fairness.md").write_text("\n".join(lines) + "\n")
 
 
-def measure(setup: Setup, rounds: int, *, say: Callable[[str], None]) -> Mapping[str, Waits]:
-    """Starts both servers and asks them in turn.
+def measure(setup: Setup, rounds: int, *, say: Callable[[str], None]) -> Waits:
+    """Starts the server and asks it.
 
     Raises:
-        ContenderFailed: one did not start.
+        ContenderFailed: it did not start.
         ValueError: an answer was refused, or broke off.
     """
-    keys = [f"--api-keys={key}" for key in (_GREEDY, _MODEST)]
-    found: dict[str, Waits] = {}
-    with ExitStack() as started:
-        servers = []
-        for server in (inferneo(setup, *keys), vllm(setup)):
-            started.callback(server.stop)
-            server.start()
-            servers.append(server)
-        for number in range(rounds):
-            for server in servers[:: 1 if number % 2 else -1]:
-                alone, beside = asyncio.run(_waits(server, setup.model.name))
-                say(f"{server.name}: {median(alone):.0f} ms alone, {median(beside):.0f} ms beside")
-                known = found.setdefault(server.name, ([], []))
-                known[0].extend(alone)
-                known[1].extend(beside)
+    server = inferneo(setup, *(f"--api-keys={key}" for key in (_GREEDY, _MODEST)))
+    found: Waits = ([], [])
+    try:
+        server.start()
+        for _ in range(rounds):
+            alone, beside = asyncio.run(_waits(server, setup.model.name))
+            say(f"{median(alone):.0f} ms alone, {median(beside):.0f} ms beside")
+            found[0].extend(alone)
+            found[1].extend(beside)
+    finally:
+        server.stop()
     return found
 
 
@@ -112,7 +111,7 @@ async def _stream(server: Server, key: str, model: str, tokens: int) -> float:
         first: float | None = None
         last = b""
         async for line in reader:
-            if first is None and b'"content":"' in line.replace(b'": "', b'":"'):
+            if first is None and _CONTENT.search(line):
                 first = (time.perf_counter() - began) * 1000
             last = line if line.startswith(b"data:") else last
     finally:
@@ -132,8 +131,9 @@ def _request(model: str, tokens: int) -> dict[str, Any]:
     }
 
 
-def page(found: Mapping[str, Waits], rounds: int) -> Iterator[str]:
+def page(found: Waits, rounds: int) -> Iterator[str]:
     """Writes the page's lines."""
+    alone, beside = map(median, found)
     yield "# Benchmarks: a greedy neighbour"
     yield ""
     yield "Written by `make bench`: change `bench/fairness.py`, not this page."
@@ -145,12 +145,9 @@ def page(found: Mapping[str, Waits], rounds: int) -> Iterator[str]:
         f" up to {_MODEST_REQUESTS} requests."
     )
     yield ""
-    yield "| server | TTFT p50 alone | beside the greedy key | factor |"
-    yield "| --- | ---: | ---: | ---: |"
-    for name, (alone, beside) in found.items():
-        first, last = median(alone), median(beside)
-        label = {"inferneo": "Inferneo", "vllm": "vLLM's server (knows no keys)"}[name]
-        yield f"| {label} | {first:.0f} ms | {last:.0f} ms | {last / first:.1f}x |"
+    yield "| TTFT p50 alone | beside the greedy key | factor |"
+    yield "| ---: | ---: | ---: |"
+    yield f"| {alone:.0f} ms | {beside:.0f} ms | {beside / alone:.1f}x |"
 
 
 if __name__ == "__main__":

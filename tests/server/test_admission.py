@@ -111,6 +111,23 @@ def test_who_uses_less_is_served_more_often() -> None:
     run_quickly(scenario())
 
 
+def test_a_place_is_kept_for_others_where_there_are_others() -> None:
+    async def scenario() -> None:
+        crowd = Crowd(make(), places=16)
+        await crowd.send(GREEDY, 20)
+        assert len(crowd.held) == 16  # there is nobody else
+        await crowd.send(MODEST)
+        await crowd.finish(17)
+        await crowd.send(GREEDY, 40)
+        assert len(crowd.held) == 14
+        await crowd.send(MODEST, 2)
+        assert crowd.order[-2:] == ["modest", "modest"]
+        assert len(crowd.held) == 16
+        await crowd.end()
+
+    run_quickly(scenario())
+
+
 def test_nobody_saves_up_a_share_while_away() -> None:
     async def scenario() -> None:
         crowd = Crowd(make(), places=1)

@@ -17,6 +17,9 @@ MEASURED_ENDS = 64
 MAX_RETRY_SECONDS = 60.0
 # Beyond so many owners, those of whom nothing waits are forgotten.
 REMEMBERED_OWNERS = 1024
+# Where several owners asked of late, none may hold all places: one in eight is for the others.
+KEPT_SHARE = 8
+LATELY_SECONDS = 600.0
 
 
 class Demand(Struct, frozen=True, kw_only=True):
@@ -51,8 +54,9 @@ class Admission:
     Each owner has a line, and a count of the tokens that the engine has worked on for it, divided
     by its weight. The next place goes to the line with the lowest count, of several to the
     shortest. So an owner with 500 requests delays one with a single request by no more than what
-    the engine runs already. Who comes back after a pause begins with the lowest count of those who
-    wait: nobody saves up a share.
+    the engine runs already; and seldom by that, since where several owners ask, a few places are
+    out of reach for each of them alone. Who comes back after a pause begins with the lowest count
+    of those who wait: nobody saves up a share.
     Source: Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024.
 
     Args:
@@ -72,6 +76,8 @@ class Admission:
         self._arrivals = 0
         self._lines: dict[str, _Line] = {}
         self._counts: dict[str, float] = {}
+        self._held: dict[str, int] = {}
+        self._asked: dict[str, float] = {}
         self._ends: deque[float] = deque(maxlen=MEASURED_ENDS)
 
     async def enter(self, identity: Identity, demand: Demand, places: int) -> "Place":
@@ -86,7 +92,8 @@ class Admission:
             Overloaded: too many wait, or the wait was too long; it says when to come back.
         """
         self._places = places
-        if not self.waiting and self._fits(demand):
+        self._asked[identity.owner] = time.monotonic()
+        if not self.waiting and self._fits(demand) and self._may_hold(identity.owner, demand):
             return self._admit(identity, demand)
         self._make_room(identity.owner, demand)
         return await self._wait(identity, demand)
@@ -94,8 +101,17 @@ class Admission:
     def _fits(self, demand: Demand) -> bool:
         return self._running + demand.choices <= self._places or not self._running
 
+    def _may_hold(self, owner: str, demand: Demand) -> bool:
+        """Whether enough places are left for others."""
+        held = self._held.get(owner, 0)
+        if not held or held + demand.choices <= self._places - self._places // KEPT_SHARE:
+            return True
+        lately = time.monotonic() - LATELY_SECONDS
+        return all(name == owner or asked < lately for name, asked in self._asked.items())
+
     def _admit(self, identity: Identity, demand: Demand) -> "Place":
         self._running += demand.choices
+        self._held[identity.owner] = self._held.get(identity.owner, 0) + demand.choices
         self._charge(identity, demand.prompt_tokens)
         return Place(self, identity, demand)
 
@@ -104,6 +120,8 @@ class Admission:
         self._counts[owner] = self._counts.get(owner, 0.0) + tokens / identity.weight
         if len(self._counts) > REMEMBERED_OWNERS:
             self._counts = {name: self._counts[name] for name in {*self._lines, owner}}
+        if len(self._asked) > REMEMBERED_OWNERS:
+            del self._asked[min(self._asked, key=self._asked.__getitem__)]
 
     def _make_room(self, owner: str, demand: Demand) -> None:
         """Refuse the newest of the longest line, be that the newcomer, until there is room."""
@@ -126,6 +144,8 @@ class Admission:
         place: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         waiter = _Waiter(order, identity, demand, place)
         self._put_in(waiter)
+        # Those before may only wait for others' places.
+        self._grant()
         began = time.perf_counter()
         try:
             async with asyncio.timeout(self._max_seconds):
@@ -178,13 +198,20 @@ class Admission:
 
     def _grant(self) -> None:
         """Hand free places to those who are next."""
-        while self._lines:
-            owner = min(self._lines, key=self._turn)
-            waiter = self._lines[owner].waiters[0]
-            if not self._fits(waiter.demand):
-                return
+        while (waiter := self._next()) is not None:
             self._take_out(waiter)
             waiter.place.set_result(self._admit(waiter.identity, waiter.demand))
+
+    def _next(self) -> "_Waiter | None":
+        """Who is to be let in now."""
+        for owner in sorted(self._lines, key=self._turn):
+            waiter = self._lines[owner].waiters[0]
+            if not self._fits(waiter.demand):
+                # Nobody passes by: a request of many choices would wait for ever.
+                return None
+            if self._may_hold(owner, waiter.demand):
+                return waiter
+        return None
 
     def _turn(self, owner: str) -> tuple[int, float, int]:
         line = self._lines[owner]
@@ -194,6 +221,9 @@ class Admission:
     def leave(self, identity: Identity, demand: Demand, used_tokens: int) -> None:
         """A request has ended; so many tokens were read and written for it."""
         self._running -= demand.choices
+        self._held[identity.owner] -= demand.choices
+        if not self._held[identity.owner]:
+            del self._held[identity.owner]
         self._charge(identity, used_tokens - demand.prompt_tokens)
         if not self._running and not self._lines:
             self._counts.clear()
