@@ -41,7 +41,9 @@ def test_the_version_is_that_of_the_package() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", ["chat", "complete", "embed", "models", "health", "bench"])
+@pytest.mark.parametrize(
+    "command", ["chat", "complete", "embed", "models", "health", "usage", "token", "bench"]
+)
 def test_each_command_tells_its_flags(command: str) -> None:
     told = run(command, "--help").stdout
 
@@ -100,6 +102,19 @@ def test_models_are_listed(url: str) -> None:
     assert json.loads(document.stdout)["data"][0]["id"] == "inferneo-tiny"
 
 
+def test_what_was_used_is_told_with_its_sum(url: str) -> None:
+    run("complete", "a b", "--max-tokens", "3", "--base-url", url)
+    for flags in ((), ("--all",)):
+        head, *rows = run("usage", *flags, "--base-url", url).stdout.splitlines()
+        assert head.split()[-4:] == ["requests", "read", "written", "aborted"]
+        assert rows[-1].split()[0] == "total"
+        sums = [int(number) for number in rows[-1].split()[1:]]
+        assert sums[0] >= 1 and sums[1] >= 2 and sums[2] >= 3
+        assert "inferneo-tiny" in rows[0]
+    report = json.loads(run("usage", "--json", "--base-url", url).stdout)
+    assert report["total"]["requests"] == sums[0]
+
+
 def test_health_is_told(url: str) -> None:
     done = run("health", "--base-url", url)
 
@@ -150,7 +165,8 @@ def test_missing_vectors_are_an_error(ours: ScriptedServer) -> None:
     assert done.stderr == "inferneo: The server gave 1 vectors for 2 texts\n"
 
 
-COMMANDS = [("chat", "a"), ("complete", "a"), ("embed", "a"), ("models",), ("health",), ("bench",)]
+COMMANDS = [("chat", "a"), ("complete", "a"), ("embed", "a"), ("models",), ("health",)]
+COMMANDS += [("usage",), ("token",), ("bench",)]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
@@ -160,6 +176,16 @@ def test_a_server_that_is_down_is_told_in_one_line(command: tuple[str, ...]) -> 
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith(f"inferneo: No server answers at {NOWHERE}/v1: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_token_counts_as_the_key_it_was_made_with(guarded_server: RunningServer) -> None:
+    to = ("--base-url", guarded_server.url)
+    made = run("token", "--seconds", "60", "--api-key", "right", *to)
+
+    assert made.returncode == 0, made.stderr
+    used = run("models", "--api-key", made.stdout.strip(), *to)
+    assert used.stdout.split()[3] == "inferneo-tiny"
+    assert run("token", "--api-key", made.stdout.strip(), *to).returncode != 0
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ _COMMANDS = {
     "embed": ("turn texts into vectors", "asking"),
     "models": ("list what is served", "asking"),
     "health": ("ask the server how it is", "asking"),
+    "usage": ("tell what the key has used, by day and model", "accounts"),
+    "token": ("make a short-lived token that counts as the key", "accounts"),
     "bench": ("load a server, level by level, and report its times", "bench"),
 }
 
@@ -48,6 +50,8 @@ def parser_of() -> argparse.ArgumentParser:
     _add_complete(made["complete"])
     made["embed"].add_argument("text", nargs="*", help="texts; else each line of the input is one")
     _add_bench(made["bench"])
+    _add_usage(made["usage"])
+    _add_token(made["token"])
     return parser
 
 
@@ -72,7 +76,7 @@ def _command(commands: Any, name: str) -> argparse.ArgumentParser:
         "--timeout", type=_positive, metavar="SECONDS", help="for each call as a whole"
     )
     command.add_argument("--json", action="store_true", help="print what the server answered")
-    if name not in ("models", "health"):
+    if name not in ("models", "health", "usage", "token"):
         command.add_argument("--model", metavar="NAME", help="else the first that is served")
     return command
 
@@ -94,6 +98,18 @@ def _add_complete(complete: argparse.ArgumentParser) -> None:
     complete.add_argument("prompt", nargs="*", help="the text; else the input")
     complete.add_argument("--stop", action="append", metavar="TEXT", help="end before this text")
     _add_sampling(complete)
+
+
+def _add_usage(usage: argparse.ArgumentParser) -> None:
+    usage.add_argument("--start", metavar="DAY", help="as 2026-11-01 (default: 30 days ago)")
+    usage.add_argument("--end", metavar="DAY", help="the last day (default: today)")
+    usage.add_argument("--all", action="store_true", help="of all keys; needs the scope admin")
+
+
+def _add_token(token: argparse.ArgumentParser) -> None:
+    token.add_argument(
+        "--seconds", type=_count, default=300, metavar="N", help="how long it counts (default: 300)"
+    )
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
