@@ -7,10 +7,17 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.redis_server import running_redis
 from tests.servers import RunningServer, running_server
+
+# A busy machine draws slowly, and answers late.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 NODE = Path(__file__).parent / "node"
 INSTALL_SECONDS = 90
