@@ -1,4 +1,4 @@
-"""Receives the flags of `usage` and `token`; hands on what a key has used, or a short-lived token."""
+"""Receives the flags of `usage` and `token`; hands on what a key has used, or a token of it."""
 
 import argparse
 
