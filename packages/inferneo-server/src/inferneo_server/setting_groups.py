@@ -22,16 +22,15 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "Model": ("model", "served_model_name", "aliases", "engine", "engine_args", "device"),
     "Models at run time": ("models", "memory_budget_*", "load_*"),
     "Tools and reasoning": ("*_parser",),
-    "Keys": ("api_key", "api_keys", "jwt", "key_*", "admin_*"),
-    "Limits and usage": ("*_limits", "limits_*", "usage_*", "queue_*", "max_running*"),
+    "Keys": ("api_key", "api_keys", "jwt"),
+    "Limits and usage": ("*_limits", "limits_*", "usage_*", "queue_*"),
     "Requests and streams": (
         *("max_body_*", "keep_alive_*", "stall_*", "header_*", "idle_seconds", "max_connections"),
-        "max_resume_*",
-        *("repeat_*", "stream_*", "redis_*"),
+        *("max_resume_*", "repeat_*", "stream_*"),
     ),
     "Responses": ("responses_*",),
     "WebSocket": ("websocket_*",),
-    "Logs": ("log_*", "access_log", "trac*", "otlp_*"),
+    "Logs": ("log_*", "access_log"),
 }
 OTHER = "Other"
 
