@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import sharing
 from tests.redis_server import running_redis
 from tests.servers import RunningServer, running_server
 
@@ -22,7 +23,6 @@ hypothesis.settings.load_profile("busy")
 NODE = Path(__file__).parent / "node"
 INSTALL_SECONDS = 90
 
-# Small enough to start beside other work, and to make what does not fit easy to send.
 # Fixtures, and values of parametrised ones, that stand for a real engine.
 ENGINES = {
     "vllm_server": "vllm",
@@ -33,9 +33,11 @@ ENGINES = {
     "torch": "torch",
 }
 
+# Small enough to start beside other work, and to make what does not fit easy to send.
 VLLM_FLAGS = ("--engine-args", "max_model_len=2048", "--drain-seconds", "5")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests belong together where several processes run them: those of an engine, which
     is started once, and else those of a file."""
@@ -52,18 +54,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(engine or str(item.path)))
 
 
+def group_of(item: pytest.Item) -> str:
+    """The group that a test belongs to."""
+    marker = item.get_closest_marker("xdist_group")
+    assert marker is not None
+    return str(marker.args[0])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Count the tests of each group."""
+    sharing.expect(group_of(item) for item in session.items)
+
+
+@pytest.hookimpl(trylast=True)  # behind the test's own teardown
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """End what a group shares with its last test."""
+    sharing.done(group_of(item))
+
+
+def pytest_sessionfinish() -> None:
+    """End what is left where not all tests were run."""
+    sharing.end()
+
+
 @pytest.fixture(scope="session")
-def vllm_server() -> Iterator[RunningServer]:
+def vllm_server() -> RunningServer:
     """The embedded model on vLLM."""
-    with running_server(*VLLM_FLAGS) as server:
-        yield server
+    return sharing.enter("vllm", running_server(*VLLM_FLAGS))
 
 
 @pytest.fixture(scope="session")
-def torch_server() -> Iterator[RunningServer]:
+def torch_server() -> RunningServer:
     """The embedded model on PyTorch."""
-    with running_server("--engine", "torch", *VLLM_FLAGS) as server:
-        yield server
+    return sharing.enter("torch", running_server("--engine", "torch", *VLLM_FLAGS))
 
 
 @pytest.fixture(scope="session")
@@ -89,17 +112,15 @@ def minilm_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def minilm_server(minilm_folder: Path) -> Iterator[RunningServer]:
+def minilm_server(minilm_folder: Path) -> RunningServer:
     """all-MiniLM-L6-v2 on vLLM, which is told that three shorter vectors are of use too.
 
     Computed in single precision: in half, which vLLM chooses, it takes much longer on a CPU.
     """
     shorter = {"hf_overrides": {"matryoshka_dimensions": [64, 128, 256]}, "dtype": "float32"}
-    with running_server(
-        *("--model", str(minilm_folder), "--served-model-name", "all-MiniLM-L6-v2"),
-        *("--engine-args", json.dumps(shorter), "--drain-seconds", "5"),
-    ) as server:
-        yield server
+    flags = ("--model", str(minilm_folder), "--served-model-name", "all-MiniLM-L6-v2")
+    more = ("--engine-args", json.dumps(shorter), "--drain-seconds", "5")
+    return sharing.enter("minilm", running_server(*flags, *more))
 
 
 @pytest.fixture(scope="session")
