@@ -359,7 +359,12 @@ def test_a_set_from_elsewhere_holds_no_secrets_and_not_too_many_keys() -> None:
         keys_of_json(json.dumps({"keys": [{}] * 65}).encode())
 
 
-@pytest.mark.parametrize("secret", ["short", "x" * 31, pem(RSA).decode(), "ssh-rsa " + "A" * 40])
+# With names of their own: a new key's text is another in each process.
+@pytest.mark.parametrize(
+    "secret",
+    ["short", "x" * 31, pem(RSA).decode(), "ssh-rsa " + "A" * 40],
+    ids=["short", "31 bytes", "public key", "ssh key"],
+)
 def test_what_is_no_secret_is_refused_as_one(secret: str) -> None:
     with pytest.raises(ValueError, match="secret"):
         checking(secret=secret)
