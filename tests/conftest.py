@@ -1,5 +1,6 @@
 """Receives nothing; hands on the servers that tests share: one of each kind for the session."""
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -27,8 +28,8 @@ INSTALL_SECONDS = 90
 ENGINES = {
     "vllm_server": "vllm",
     "vllm": "vllm",
-    "node_project": "vllm",
     "minilm_server": "minilm",
+    "minilm": "minilm",
     "torch_server": "torch",
     "torch": "torch",
 }
@@ -129,13 +130,16 @@ def node_project() -> Path:
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("node and npm are not installed")
     pinned = json.loads((NODE / "package.json").read_text())["dependencies"]
-    if any(_installed(name) != version for name, version in pinned.items()):
-        subprocess.run(
-            ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"],
-            cwd=NODE,
-            check=True,
-            timeout=INSTALL_SECONDS,
-        )
+    with (NODE / "package.json").open() as described:
+        # One process installs, and the others wait for it.
+        fcntl.flock(described, fcntl.LOCK_EX)
+        if any(_installed(name) != version for name, version in pinned.items()):
+            subprocess.run(
+                ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"],
+                cwd=NODE,
+                check=True,
+                timeout=INSTALL_SECONDS,
+            )
     return NODE
 
 
