@@ -34,6 +34,9 @@ ENGINES = {
     "torch": "torch",
 }
 
+# These files start real engines of their own.
+OWN_ENGINES = ("test_models_vllm.py", "test_life.py", "test_cross_encoder.py")
+
 # Small enough to start beside other work, and to make what does not fit easy to send.
 VLLM_FLAGS = ("--engine-args", "max_model_len=2048", "--drain-seconds", "5")
 
@@ -53,6 +56,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.name == "test_docs.py":
             engine = "vllm"
         item.add_marker(pytest.mark.xdist_group(engine or str(item.path)))
+    # What takes longest comes first: at the end no process is left alone with it.
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.path.name in OWN_ENGINES:
+        return 0
+    return 1 if group_of(item) in {*ENGINES.values(), "contract"} else 2
 
 
 def group_of(item: pytest.Item) -> str:
