@@ -216,6 +216,8 @@ class Generation:
         if self.ended:
             return
         self.ended, self.error = True, error
+        # A circle of references would leave all this to the collector, which holds everybody up.
+        self.form.usage = None
         if self._deadline is not None:
             self._deadline.cancel()
         read, written = token_series(self.form.model)
