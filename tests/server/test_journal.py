@@ -162,3 +162,23 @@ def test_a_closed_store_takes_nothing_more(tmp_path: Path) -> None:
             store.add(USE)
 
     run(work())
+
+
+def test_what_cannot_be_summed_up_now_is_summed_up_later(tmp_path: Path) -> None:
+    database = tmp_path / "usage.db"
+
+    async def work() -> None:
+        store = SqliteUsage(database)
+        store.add(USE)
+        aside = database.rename(tmp_path / "aside")
+        database.mkdir()
+        await store.tidy()
+        with pytest.raises(UsageFailed):
+            await store.uses(DAY, DAY, None)
+        store.add(USE)
+        database.rmdir()
+        aside.rename(database)
+        assert await counted(store) == 2
+        await store.aclose()
+
+    run(work())

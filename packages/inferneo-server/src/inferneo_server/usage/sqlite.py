@@ -102,12 +102,15 @@ class SqliteUsage:
     async def tidy(self) -> None:
         if self._journal.size == self._summed:
             return
-        if self._journal.size > MAX_JOURNAL_BYTES:
-            full, self._journal = self._journal, Journal(self._path)
-            full.close()
-        summed = self._journal.size
-        await asyncio.to_thread(self._sum_up)
-        self._summed = summed
+        try:
+            if self._journal.size > MAX_JOURNAL_BYTES:
+                full, self._journal = self._journal, Journal(self._path)
+                full.close()
+            summed = self._journal.size
+            await asyncio.to_thread(self._sum_up)
+            self._summed = summed
+        except (OSError, sqlite3.Error) as error:
+            logger.warning("Usage stays in its journal, it cannot be summed up: %s", error)
 
     async def aclose(self) -> None:
         self._journal.close()
