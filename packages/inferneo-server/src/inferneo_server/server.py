@@ -270,8 +270,8 @@ async def _tell_progress(settings: Settings, server: DrainingServer, service: Se
 def _leave_to_themselves() -> None:
     """Have the garbage collector pass over what is there now, and will be to the end.
 
-    An engine's modules are a million objects: to look at them all, as it would now and then, holds
-    up each stream for a third of a second.
+    Even without an engine's modules that is a hundred thousand objects: to look at them all, as it
+    would now and then, holds up each stream for 40 ms.
     """
     gc.collect()
     gc.freeze()
