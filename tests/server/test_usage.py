@@ -12,7 +12,7 @@ import pytest
 
 from inferneo_server.access.identity import Identity, Limits
 from inferneo_server.database import DatabaseError, checkpoint, open_database
-from inferneo_server.limits.base import Window
+from inferneo_server.limits.base import Charge, Window
 from inferneo_server.limits.limiter import Limiter
 from inferneo_server.limits.redis import connect
 from inferneo_server.limits.sqlite import SqliteStore
@@ -117,10 +117,10 @@ def test_a_file_that_another_process_writes_is_waited_for_without_holding_up_the
         others = [sqlite3.connect(path, isolation_level=None) for path in paths]
         for other in others:
             other.execute("BEGIN IMMEDIATE")
-        adding = usage.add(use("a"))
-        assert adding is not None
-        waiting = [
-            asyncio.ensure_future(adding),
+        # What is added waits for nobody.
+        usage.add(use("a"))
+        waiting: list[asyncio.Future[object]] = [
+            asyncio.ensure_future(usage.uses(DAY, DAY, "a")),
             asyncio.ensure_future(
                 limits.charge([Window(key="a", limit=1, cost=1, period="day")], [])
             ),
@@ -131,9 +131,9 @@ def test_a_file_that_another_process_writes_is_waited_for_without_holding_up_the
         for other in others:
             other.execute("COMMIT")
             other.close()
-        _, charge = await asyncio.gather(*waiting)
-        assert charge is not None and charge.admitted
-        assert len(await usage.uses(DAY, DAY, "a")) == 1
+        found, charge = await asyncio.gather(*waiting)
+        assert found == [use("a")]
+        assert isinstance(charge, Charge) and charge.admitted
         await usage.aclose()
         await limits.aclose()
 

@@ -157,14 +157,14 @@ class Generation:
         self._reading: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._began = time.perf_counter()
+        self._loop = asyncio.get_running_loop()
         self._when_ended: list[Callable[[Exception | None], None]] = []
         self._stopping: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         if self._tells:
             self.log.append([event for index in range(choices) for event in form.opening(index)])
         if self.terms.deadline is not None:
-            loop = asyncio.get_running_loop()
-            self._deadline = loop.call_at(self.terms.deadline, self._expire)
+            self._deadline = self._loop.call_at(self.terms.deadline, self._expire)
 
     @property
     def id(self) -> str:
@@ -176,7 +176,8 @@ class Generation:
         if self._reading is not None:
             await self._others_news()
             return
-        self._reading = task = asyncio.current_task()
+        # To find the loop would cost four times what the task does.
+        self._reading = task = asyncio.current_task(self._loop)
         try:
             self._take(await self._stream.__anext__())
         except StopAsyncIteration:
@@ -192,7 +193,8 @@ class Generation:
             self._end(error)
         finally:
             self._reading = None
-            self._wake()
+            if self._waiting:
+                self._wake()
 
     def _take(self, deltas: Sequence[Delta]) -> None:
         if not self.completion_tokens and self._tells:
@@ -216,6 +218,8 @@ class Generation:
         if self.ended:
             return
         self.ended, self.error = True, error
+        # A circle of references would leave all this to the collector, which holds everybody up.
+        self.form.usage = None
         if self._deadline is not None:
             self._deadline.cancel()
         read, written = token_series(self.form.model)
@@ -249,16 +253,15 @@ class Generation:
             self._when_ended.append(tell)
 
     def _others_news(self) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(future)
         return future
 
     def _wake(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
     def _expire(self) -> None:
         self._stopping = asyncio.create_task(self.stop(DeadlineExceeded()))

@@ -157,13 +157,16 @@ class Service:
             ApiError: the request is refused.
         """
         terms = terms or Terms()
+        begun = self.streams.begin(
+            wording.asked if wording else request,
+            terms,
+            lambda: self._make(request, terms, wording),
+        )
+        if terms.deadline is None:
+            return await begun
         try:
             async with asyncio.timeout_at(terms.deadline):
-                return await self.streams.begin(
-                    wording.asked if wording else request,
-                    terms,
-                    lambda: self._make(request, terms, wording),
-                )
+                return await begun
         except TimeoutError:
             raise DeadlineExceeded from None
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 
 from inferneo_core.errors import InvalidRequest
 from inferneo_core.limits import LimitsLeft
-from inferneo_server.access.identity import Identity, Limits
+from inferneo_server.access.identity import Identity
 from inferneo_server.admission import Place
 from inferneo_server.limits.base import RENEW_SECONDS
 from inferneo_server.limits.limiter import Limiter, Reservation
@@ -21,6 +21,8 @@ from inferneo_server.usage.meter import Meter, today
 # be, and at most: few are as long as they may be.
 USUAL_ANSWER_TOKENS = 512
 LONG_ANSWER_TOKENS = 4096
+
+_TOKEN_LIMITS = ("tokens_per_minute", "tokens_per_day", "tokens_per_month", "tokens_total")
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +110,6 @@ class Spend:
         "_identity",
         "_limits",
         "_model",
-        "_model_limits",
         "_reservation",
         "_spending",
         "place",
@@ -118,8 +119,8 @@ class Spend:
         self._spending = spending
         self._identity = identity
         self._model = model
-        self._limits = spending.limiter.limits_of(identity)
-        self._model_limits = spending.limiter.model_limits(model)
+        both = (spending.limiter.limits_of(identity), spending.limiter.model_limits(model))
+        self._limits = [limits for limits in both if limits is not None]
         self._reservation: Reservation | None = None
         self._ended = False
         self.place: Place | None = None
@@ -127,14 +128,11 @@ class Spend:
     @property
     def limited(self) -> bool:
         """Whether there is anything to check or to charge."""
-        return self._limits is not None or self._model_limits is not None
+        return bool(self._limits)
 
-    def _least(self, name: str) -> int | None:
-        found = [getattr(limits, name) for limits in self._all_limits()]
-        return min((limit for limit in found if limit is not None), default=None)
-
-    def _all_limits(self) -> list[Limits]:
-        return [limits for limits in (self._limits, self._model_limits) if limits is not None]
+    def _least(self, *names: str) -> int | None:
+        found = [getattr(limits, name) for limits in self._limits for name in names]
+        return min([limit for limit in found if limit is not None], default=None)
 
     def check_prompts(self, lengths: Sequence[int], *, param: str) -> None:
         """Refuse prompts that are longer than the caller's may be.
@@ -184,12 +182,10 @@ class Spend:
         each = USUAL_ANSWER_TOKENS if max_tokens is None else min(max_tokens, LONG_ANSWER_TOKENS)
         estimate = prompt_tokens + answers * each
         # Who has little to spend may ask with all of it: most answers are shorter than they may be.
-        smallest = [
-            limit
-            for name in ("tokens_per_minute", "tokens_per_day", "tokens_per_month", "tokens_total")
-            if (limit := self._least(name)) is not None
-        ]
-        tokens = max(prompt_tokens, min([estimate, *smallest]))
+        smallest = self._least(*_TOKEN_LIMITS)
+        if smallest is not None:
+            estimate = min(estimate, smallest)
+        tokens = max(prompt_tokens, estimate)
         limiter = self._spending.limiter
         self._reservation = await limiter.reserve(self._identity, self._model, tokens)
 

@@ -52,6 +52,8 @@ class Telemetry:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
+            # It leads back to the scope: a circle, which only the collector would find.
+            scope["state"].pop(RAW_SEND, None)
             self._record(scope, request_id, status, time.perf_counter() - started)
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +62,7 @@ class Telemetry:
         try:
             await self._app(scope, receive, send)
         finally:
+            scope["state"].pop(RAW_SEND, None)
             if self._access_log:
                 # Without the query, which may hold a token.
                 seconds = time.perf_counter() - started

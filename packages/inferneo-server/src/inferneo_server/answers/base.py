@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from secrets import token_hex
 from typing import Any, ClassVar, Literal, Protocol, cast
-from uuid import uuid4
 
 from inferneo_core.chat import FinishReason
 from inferneo_core.codec import encode
@@ -129,5 +129,5 @@ class Mould:
 
 def envelope(prefix: str, model: str) -> tuple[str, dict[str, Any]]:
     """The answer's id, and the fields that are the same in each of its chunks."""
-    answer_id = f"{prefix}-{uuid4().hex}"
+    answer_id = f"{prefix}-{token_hex(16)}"
     return answer_id, {"id": answer_id, "created": int(time.time()), "model": model}

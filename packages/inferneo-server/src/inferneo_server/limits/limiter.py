@@ -69,7 +69,7 @@ class Limiter:
         rules, places = self._rules(identity, model)
         if not rules and not places:
             return None
-        lease = uuid4().hex
+        lease = uuid4().hex if places else ""
         slots = [Slot(key=key, limit=limit, lease=lease) for key, limit in places]
         charge = await self._charge(rules, slots, tokens)
         self._remember(rules, charge)

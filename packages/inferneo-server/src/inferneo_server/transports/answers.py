@@ -236,8 +236,11 @@ async def while_connected(
         nonlocal hung_up
         while True:
             try:
-                async with asyncio.timeout(tick_seconds):
+                if tick is None:
                     message = await receive()
+                else:
+                    async with asyncio.timeout(tick_seconds):
+                        message = await receive()
             except TimeoutError:
                 if tick:
                     await tick()

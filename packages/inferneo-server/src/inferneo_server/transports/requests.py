@@ -22,6 +22,7 @@ from inferneo_server.settings import Settings
 T = TypeVar("T")
 
 MAX_NAMED = 20
+_TERMS = (b"inferneo-resume-for", b"inferneo-timeout", b"idempotency-key")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -62,12 +63,12 @@ class ApiRequest(Request[None, None, State]):
             InvalidRequest: a header does not fit.
         """
         identity = self.identity
-        headers = self.headers
-        resume_for = headers.get("inferneo-resume-for")
-        timeout = headers.get("inferneo-timeout")
-        key = headers.get("idempotency-key")
-        if resume_for is timeout is key is None:
+        # Litestar's table of headers would cost more than all that is done here. Of two, the first.
+        headers = reversed(self.scope["headers"])
+        asked = {name: value for name, value in headers if name in _TERMS}
+        if not asked:
             return Terms(identity=identity)
+        resume_for, timeout, key = (_text(asked.get(name)) for name in _TERMS)
         if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
             raise InvalidRequest(
                 "'Idempotency-Key' takes 1 to 255 visible characters", param="Idempotency-Key"
@@ -96,7 +97,7 @@ class ApiRequest(Request[None, None, State]):
     @property
     def ignored(self) -> str:
         """Names of the body's fields that are not known, which its answer tells."""
-        return str(self.state.get("ignored", ""))
+        return str(self.scope["state"].get("ignored", ""))
 
     async def body(self) -> bytes:
         """Read the body, up to the size that the settings allow.
@@ -183,6 +184,10 @@ def make_terms(
         deadline=None if timeout is None else asyncio.get_running_loop().time() + timeout,
         idempotency_key=idempotency_key,
     )
+
+
+def _text(header: bytes | None) -> str | None:
+    return None if header is None else header.decode("latin-1")
 
 
 def _seconds(header: str, text: str | None) -> float | None:

@@ -1,17 +1,22 @@
 """Receives what was used; hands on its sums, from a file that outlives the process."""
 
 import asyncio
+import contextlib
+import logging
 import sqlite3
-import time
-from collections.abc import Awaitable
 from datetime import date
 from pathlib import Path
 
-from inferneo_server.database import checkpoint, is_busy, open_database
+from inferneo_server.database import DatabaseError, open_database
 from inferneo_server.usage.base import UsageFailed, Use
+from inferneo_server.usage.journal import Journal, Lines, journals
 
-PAUSE_SECONDS = 0.0005
-WAIT_SECONDS = 2.0
+# A journal of that size, 100,000 requests, is left for a new one.
+MAX_JOURNAL_BYTES = 16 * 2**20
+# In a thread: who waits for another process holds up nobody.
+WAIT_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS usage (
@@ -19,6 +24,9 @@ CREATE TABLE IF NOT EXISTS usage (
     requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
     cached_tokens INTEGER NOT NULL, aborted INTEGER NOT NULL,
     PRIMARY KEY (owner, model, day)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS journals (
+    name TEXT PRIMARY KEY, summed_bytes INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 _ADD = """
@@ -33,10 +41,11 @@ _READ = "SELECT * FROM usage WHERE day BETWEEN ? AND ? AND (?3 IS NULL OR owner 
 
 
 class SqliteUsage:
-    """See `usage.base.UsageStore`.
+    """See `usage.base.UsageStore`. What is added goes to a journal, which is summed up in the
+    database every few seconds and before that is read; so are those that other processes left.
 
     Args:
-        path: the file; its folder is made.
+        path: the database; its folder is made.
 
     Raises:
         DatabaseError: the file cannot be used.
@@ -44,54 +53,26 @@ class SqliteUsage:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = open_database(path, _SCHEMA)
-        self._day: tuple[date, str] | None = None
-
-    def add(self, use: Use) -> Awaitable[None] | None:
-        if self._day is None or self._day[0] != use.day:
-            self._day = (use.day, use.day.isoformat())
-        row = (
-            use.owner,
-            use.model,
-            self._day[1],
-            use.requests,
-            use.prompt_tokens,
-            use.completion_tokens,
-            use.cached_tokens,
-            use.aborted,
-        )
-        return None if self._added(row) else self._add_in_turn(row)
-
-    def _added(self, row: tuple[object, ...]) -> bool:
-        """Write it, unless another process is writing."""
+        open_database(path, _SCHEMA).close()
         try:
-            self._connection.execute(_ADD, row)
-        except sqlite3.Error as error:
-            if is_busy(error):
-                return False
-            raise UsageFailed(str(error)) from error
-        return True
+            self._journal = Journal(path)
+            self._sum_up()
+        except (OSError, sqlite3.Error) as error:
+            raise DatabaseError(f"{path} cannot be used: {error}") from None
+        self._summed = 0
 
-    async def _add_in_turn(self, row: tuple[object, ...]) -> None:
-        ends = time.monotonic() + WAIT_SECONDS
-        # SQLite's own wait would hold up the loop.
-        while not self._added(row):
-            if time.monotonic() > ends:
-                raise UsageFailed("the file is busy")
-            await asyncio.sleep(PAUSE_SECONDS)
+    def add(self, use: Use) -> None:
+        self._journal.add(use)
 
     async def uses(self, start: date, end: date, owner: str | None) -> list[Use]:
         return await asyncio.to_thread(self._read, start.isoformat(), end.isoformat(), owner)
 
     def _read(self, start: str, end: str, owner: str | None) -> list[Use]:
-        # A connection of its own: a long reading must not hold up the loop's.
         try:
-            connection = sqlite3.connect(self._path, timeout=5.0, isolation_level=None)
-            try:
+            self._sum_up()
+            with self._connected() as connection:
                 rows = connection.execute(_READ, (start, end, owner)).fetchall()
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise UsageFailed(str(error)) from error
         return [
             Use(
@@ -107,9 +88,75 @@ class SqliteUsage:
             for row in rows
         ]
 
+    def _sum_up(self) -> None:
+        """Bring what the journals tell into the database, and to the disk. For a thread."""
+        with self._connected() as connection:
+            dead = _summed_up(connection, self._path)
+        for path in dead:
+            path.unlink(missing_ok=True)
+
+    def _connected(self) -> "contextlib.closing[sqlite3.Connection]":
+        connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS, isolation_level=None)
+        return contextlib.closing(connection)
+
     async def tidy(self) -> None:
-        await asyncio.to_thread(checkpoint, self._path)
+        if self._journal.size == self._summed:
+            return
+        try:
+            if self._journal.size > MAX_JOURNAL_BYTES:
+                full, self._journal = self._journal, Journal(self._path)
+                full.close()
+            summed = self._journal.size
+            await asyncio.to_thread(self._sum_up)
+            self._summed = summed
+        except (OSError, sqlite3.Error) as error:
+            logger.warning("Usage stays in its journal, it cannot be summed up: %s", error)
 
     async def aclose(self) -> None:
-        self._connection.close()
-        await self.tidy()
+        self._journal.close()
+        try:
+            await asyncio.to_thread(self._sum_up)
+        except (OSError, sqlite3.Error) as error:
+            logger.error("What was used will be summed up at the next start: %s", error)
+
+
+def _summed_up(connection: sqlite3.Connection, database: Path) -> list[Path]:
+    """Sum up all journals in one transaction; gives those that may be deleted."""
+    sums: dict[tuple[str, str, date], Use] = {}
+    dead: list[Path] = []
+    run = connection.execute
+    run("PRAGMA synchronous = FULL")
+    run("BEGIN IMMEDIATE")
+    known: dict[str, int] = dict(run("SELECT name, summed_bytes FROM journals"))
+    for path in journals(database):
+        start = known.pop(path.name, 0)
+        try:
+            lines = Lines(path, start)
+        except FileNotFoundError:
+            continue  # another process has deleted it
+        for use in lines.uses:
+            before = sums.get(use.key)
+            sums[use.key] = use if before is None else before + use
+        if lines.dead:
+            dead.append(path)
+        if lines.end > start:
+            run("INSERT OR REPLACE INTO journals VALUES (?, ?)", (path.name, lines.end))
+    for use in sums.values():
+        run(_ADD, _row(use))
+    for gone in known:
+        run("DELETE FROM journals WHERE name = ?", (gone,))
+    run("COMMIT")
+    return dead
+
+
+def _row(use: Use) -> tuple[object, ...]:
+    return (
+        use.owner,
+        use.model,
+        use.day.isoformat(),
+        use.requests,
+        use.prompt_tokens,
+        use.completion_tokens,
+        use.cached_tokens,
+        use.aborted,
+    )
