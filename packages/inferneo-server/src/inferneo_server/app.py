@@ -46,6 +46,7 @@ from inferneo_server.transports import (
     websocket,
 )
 from inferneo_server.transports.documentation import (
+    Descriptions,
     assets_router,
     openapi_config,
     openapi_json,
@@ -94,6 +95,7 @@ def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> 
         request_class=ApiRequest,
         logging_config=None,
         openapi_config=openapi_config(status.VERSION),
+        plugins=[Descriptions()],
         state=State(
             {
                 "service": service,
