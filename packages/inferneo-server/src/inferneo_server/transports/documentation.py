@@ -20,6 +20,7 @@ from litestar.openapi.spec import (
     Operation,
     Schema,
     SecurityScheme,
+    Server,
     Tag,
 )
 from litestar.openapi.spec.enums import OpenAPIType
@@ -31,6 +32,7 @@ from litestar.static_files import create_static_files_router
 from inferneo_core.errors import NotFound
 from inferneo_server.transports.errors import error_response
 from inferneo_server.transports.examples import EXAMPLES
+from inferneo_server.transports.playground import has_slash
 
 ASSETS = "/docs/assets"
 
@@ -97,12 +99,23 @@ def _swagger_files() -> Path:
     return Path(spec.origin).parent / "static"
 
 
+class _Swagger(SwaggerRenderPlugin):
+    """The page of `/docs`, whose links hold wherever a proxy has put the server."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        page = super().render(request, openapi_schema)
+        if not has_slash(request):
+            return page
+        below = page.replace(f'"{ASSETS[1:]}'.encode(), f'"..{ASSETS}'.encode())
+        return below.replace(b'"servers":[{"url":"./"}]', b'"servers":[{"url":"../"}]')
+
+
 def openapi_config(version: str) -> OpenAPIConfig:
     """Describe the application; the pages load nothing from another host."""
-    swagger = SwaggerRenderPlugin(
-        js_url=f"{ASSETS}/swagger-ui-bundle.js",
-        css_url=f"{ASSETS}/swagger-ui.css",
-        standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
+    swagger = _Swagger(
+        js_url=f"{ASSETS[1:]}/swagger-ui-bundle.js",
+        css_url=f"{ASSETS[1:]}/swagger-ui.css",
+        standalone_preset_js_url=f"{ASSETS[1:]}/swagger-ui-standalone-preset.js",
         path="/",
         favicon="<link rel='icon' href='data:,'>",
     )
@@ -111,6 +124,8 @@ def openapi_config(version: str) -> OpenAPIConfig:
         version=version,
         description="An OpenAI-compatible inference server over vLLM.",
         path="/docs",
+        # Beside the description itself.
+        servers=[Server(url="./")],
         render_plugins=[swagger],
         tags=[Tag(name=name, description=told) for name, told in _TAGS.items()],
         components=Components(
