@@ -238,12 +238,12 @@ def _with_key(settings: Settings) -> Settings:
     if keys_required(settings) or is_loopback(settings.host):
         return settings
     key = f"sk-{secrets.token_urlsafe(32)}"
-    print(
+    _announce(
+        settings,
+        logging.WARNING,
         f"No key is set, and {settings.host} can be reached from other machines.\n"
         f"Made one for this run; requests must carry it: {key}\n"
         "Set your own by INFERNEO_API_KEY or --api-key, or make some: inferneo-server keys create.",
-        file=sys.stderr,
-        flush=True,
     )
     return settings.model_copy(update={"api_key": SecretStr(key)})
 
@@ -262,7 +262,15 @@ async def _tell_progress(settings: Settings, server: DrainingServer, service: Se
         ready.cancel()
     route, body = _example(service.registry.tasks)
     banner = _banner(settings, _url(server), loop.time() - started, route, body)
-    print(banner, file=sys.stderr, flush=True)
+    _announce(settings, logging.INFO, banner)
+
+
+def _announce(settings: Settings, level: int, text: str) -> None:
+    """Tell the operator what is no line of the log; it is one where programs read that."""
+    if settings.log_format == "json":
+        logger.log(level, "%s", text.strip())
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _url(server: uvicorn.Server) -> str:

@@ -234,6 +234,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="what is logged"
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="how a line of the log is written"
+    )
     access_log: bool = Field(True, description="one line for each request")
     log_prompts: bool = Field(
         False, description="log the prompts of chats and texts, a line for each; never the answers"

@@ -16,6 +16,9 @@ RAW_SEND = "inferneo_send"
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's, for a client that hung up before it had its answer
 
+ACCESS_FIELDS = ("method", "path", "status", "milliseconds", "request_id", "who")
+"""What the values of a request's log line are, in their order."""
+
 _SOUND_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 access_logger = logging.getLogger("inferneo_server.access")
@@ -80,7 +83,7 @@ class Telemetry:
                 scope["method"],  # type: ignore[typeddict-item]
                 logged_path(scope),
                 status,
-                seconds * 1000,
+                round(seconds * 1000, 3),
                 request_id.decode(),
                 who(scope),
             )
