@@ -50,10 +50,10 @@ def test_without_any_source_the_embedded_model_is_served_to_this_machine_only() 
 
 
 def test_the_embedded_model_has_a_reasoning_parser_and_others_have_none_unless_named() -> None:
-    assert load_settings().reasoning == "deepseek_v3"
-    assert load_settings(model="a/b", reasoning_parser="qwen3").reasoning == "qwen3"
-    assert load_settings(model="a/b").reasoning is None
-    assert load_settings(reasoning_parser="none").reasoning is None
+    assert load_settings().model_specs[0].reasoning == "deepseek_v3"
+    assert load_settings(model="a/b", reasoning_parser="qwen3").model_specs[0].reasoning == "qwen3"
+    assert load_settings(model="a/b").model_specs[0].reasoning is None
+    assert load_settings(reasoning_parser="none").model_specs[0].reasoning is None
 
 
 def test_a_flag_beats_the_environment_and_that_beats_the_file(
@@ -130,6 +130,7 @@ def test_every_setting_can_be_given_by_each_source(
         "usage_store": ("memory", "memory"),
         "state_dir": ("/a/b", Path("/a/b")),
         "log_level": ("error", "error"),
+        "log_format": ("json", "json"),
         "access_log": ("false", False),
         "log_prompts": ("true", True),
         "aliases": ('["x", "y"]', ["x", "y"]),

@@ -41,8 +41,6 @@ from inferneo_server.model_spec import (
     EngineName,
     ModelSpec,
     name_of,
-    reasoning_of,
-    source_of,
 )
 
 __all__ = ["EMBEDDED_MODEL", "Settings", "load_settings"]
@@ -321,16 +319,6 @@ class Settings(BaseSettings):
     def model_name(self) -> str:
         """The default model's name in requests."""
         return self.served_model_name or name_of(self.model)
-
-    @property
-    def reasoning(self) -> str | None:
-        """vLLM's name of the default model's parser of reasoning; None is none."""
-        return reasoning_of(self.model, self.reasoning_parser)
-
-    @property
-    def model_source(self) -> str:
-        """Where the engine loads the default model from: a Hugging Face id or a path."""
-        return source_of(self.model)
 
 
 def load_settings(config: str | None = None, **flags: Any) -> Settings:
