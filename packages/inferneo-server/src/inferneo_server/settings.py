@@ -237,7 +237,9 @@ class Settings(BaseSettings):
     )
     access_log: bool = Field(True, description="one line for each request")
     log_prompts: bool = Field(
-        False, description="log the prompts of chats and texts, a line for each; never the answers"
+        False,
+        description="log what models are asked to answer, embed or score, a line for each; "
+        "never the answers",
     )
 
     @classmethod
