@@ -49,7 +49,7 @@ def read_file(path: Path) -> dict[str, Any]:
         SettingsError: it cannot be read, or holds something else.
     """
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"config: {path} cannot be read: {error}") from None
     server = (values.pop("server", None) or {}) if isinstance(values, dict) else {}

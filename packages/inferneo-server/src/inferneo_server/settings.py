@@ -4,6 +4,7 @@ A flag wins over the environment, that over the file.
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -25,7 +26,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SourceError
 
 from inferneo_server.access.identity import Limits
-from inferneo_server.access.settings import JwtSettings, KeyEntry
+from inferneo_server.access.settings import JwtSettings, KeyEntry, Origin
 from inferneo_server.environment import (
     ENV_PREFIX,
     Environment,
@@ -122,7 +123,7 @@ class Settings(BaseSettings):
     jwt: JwtSettings | None = Field(
         None, description="which JSON Web Tokens are let in, as a table (see operations)"
     )
-    cors_origins: list[str] = Field(
+    cors_origins: list[Origin] = Field(
         default_factory=list,
         description="origins of pages that may call from a browser, beside the server's own; "
         "* is any",
@@ -338,7 +339,7 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
     try:
         return Settings(config=config, **flags)  # type: ignore[call-arg]
     except SourceError as error:
-        raise SettingsError(f"environment: {error}") from None
+        raise SettingsError(_explain_source(str(error))) from None
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
 
@@ -365,6 +366,14 @@ def unknown_variables() -> list[UnknownVariable]:
             near = difflib.get_close_matches(setting, Settings.model_fields, n=1, cutoff=0.7)
             found.append(UnknownVariable(name, f"{ENV_PREFIX}{near[0].upper()}" if near else None))
     return found
+
+
+def _explain_source(told: str) -> str:
+    """Which variable holds no JSON; the library names its setting, and its own class."""
+    found = re.search(r'value for field "(\w+)"', told)
+    if found is None:
+        return f"environment: {told}"
+    return f"{ENV_PREFIX}{found[1].upper()}: a list or a table is given as JSON, and this is none"
 
 
 def _explain(problem: Any) -> str:

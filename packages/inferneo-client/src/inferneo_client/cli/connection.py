@@ -41,7 +41,8 @@ def connected(given: argparse.Namespace) -> Iterator[Inferneo]:
         "timeout": given.timeout,
         "retry": _RETRY,
     }
-    base_url = Inferneo(**options).base_url
+    # That of the environment is one of this program too.
+    options["base_url"] = base_url = address_of(Inferneo(**options).base_url)
     # Ctrl-C interrupts a wait of Python's own sockets, and not one of a library beneath Python.
     with Inferneo(**options, http_client=HttpxTransport(base_url)) as client:
         try:

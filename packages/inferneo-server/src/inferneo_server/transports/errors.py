@@ -27,6 +27,8 @@ from inferneo_core.native import error_body as native_body
 
 _MESSAGES = "/v1/messages"
 _NATIVE = "/api/v1"
+# What clients ask for whose base URL has no `/v1`.
+_BARE = ("/chat/completions", "/completions", "/models", "/embeddings", "/responses")
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +64,22 @@ def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError
         case MethodNotAllowedException():
             return MethodNotAllowed(f"{path} does not take {method}", headers=_allow(error))
         case NotFoundException():
-            return NotFound(f"There is nothing at {path}")
+            return NotFound(f"There is nothing at {path}{_advice(path)}")
         case ValidationException():
             return InvalidRequest("The body is missing, or does not fit")
         case HTTPException() if error.status_code < 500:
             return InvalidRequest(error.detail, status=error.status_code)
     logger.exception("Unforeseen failure on %s %s", method, path, exc_info=error)
     return ServerError("The server failed on this request")
+
+
+def _advice(path: str) -> str:
+    """What is wrong with the base URL of a client whose every request would end here."""
+    if path.startswith(_BARE):
+        return "; routes of OpenAI's begin with /v1, in which a client's base URL ends"
+    if path.startswith("/v1/v1/"):
+        return "; the client adds /v1 itself, so that its base URL must not end in it"
+    return ""
 
 
 def _allow(error: HTTPException) -> dict[str, str]:
