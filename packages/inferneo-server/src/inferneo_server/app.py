@@ -53,6 +53,7 @@ from inferneo_server.transports.documentation import (
 )
 from inferneo_server.transports.errors import error_response
 from inferneo_server.transports.limits import LimitHeaders
+from inferneo_server.transports.probes import HeadAsGet
 from inferneo_server.transports.requests import ApiRequest
 
 
@@ -106,7 +107,7 @@ def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> 
             }
         ),
     )
-    return Telemetry(app, access_log=settings.access_log)
+    return Telemetry(HeadAsGet(app), access_log=settings.access_log)
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

@@ -92,9 +92,11 @@ class DrainingServer(uvicorn.Server):
         try:
             opened = await loop.create_server(protocol, self._metrics_host, self._metrics_port)
         except OSError as error:
-            logger.error("metrics_port: %s", error)
             await self.shutdown()
-            sys.exit(1)
+            raise ListenError(
+                f"cannot listen on {self._metrics_host}:{self._metrics_port} "
+                f"(metrics_port): {error}"
+            ) from None
         self.servers.append(opened)
         logger.info("Metrics and docs at http://%s:%s", self._metrics_host, self._metrics_port)
 

@@ -24,6 +24,7 @@ from inferneo_core.errors import (
 )
 from inferneo_core.messages import error_body as messages_body
 from inferneo_core.native import error_body as native_body
+from inferneo_server.transports.probes import takes_head
 
 _MESSAGES = "/v1/messages"
 _NATIVE = "/api/v1"
@@ -62,7 +63,7 @@ def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError
         case ApiError():
             return error
         case MethodNotAllowedException():
-            return MethodNotAllowed(f"{path} does not take {method}", headers=_allow(error))
+            return MethodNotAllowed(f"{path} does not take {method}", headers=_allow(error, path))
         case NotFoundException():
             return NotFound(f"There is nothing at {path}{_advice(path)}")
         case ValidationException():
@@ -82,10 +83,12 @@ def _advice(path: str) -> str:
     return ""
 
 
-def _allow(error: HTTPException) -> dict[str, str]:
-    """The methods that a path takes; to Litestar a WebSocket is one of them."""
-    methods = (error.headers or {}).get("allow", "").split(", ")
-    return {"allow": ", ".join(method for method in methods if method != "websocket")}
+def _allow(error: HTTPException, path: str) -> dict[str, str]:
+    """The methods that a path takes; to Litestar a WebSocket is one of them, and HEAD is none."""
+    methods = set((error.headers or {}).get("allow", "").split(", ")) - {"websocket"}
+    if "GET" in methods and takes_head(path):
+        methods.add("HEAD")
+    return {"allow": ", ".join(sorted(methods))}
 
 
 def _body(path: str, error: ApiError) -> Struct:
