@@ -63,6 +63,13 @@ def test_the_environment_says_where_the_server_is(url: str) -> None:
         assert run("chat", "hi", INFERNEO_BASE_URL=given).returncode == 0
 
 
+def test_an_address_that_is_none_is_wrong_usage() -> None:
+    done = run("health", "--base-url", "ftp://somewhere")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "begins with http:// or https://" in done.stderr
+
+
 def test_a_number_that_is_none_is_told_in_words() -> None:
     last = run("chat", "hi", "--max-tokens", "x").stderr.splitlines()[-1]
 
