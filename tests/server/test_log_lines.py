@@ -23,8 +23,8 @@ def test_each_line_of_a_run_is_an_object_from_its_key_to_its_end() -> None:
     assert any(line["message"].startswith("Draining") for line in lines)
     (asked,) = [line for line in lines if line["logger"] == access_logger.name]
     assert asked["request_id"] == "mine"
-    assert [asked[name] for name in ("method", "path", "status", "who")] == [
-        *("GET", "/v1/models", 401, "-")
+    assert [asked[name] for name in ("method", "path", "status", "client", "who")] == [
+        *("GET", "/v1/models", 401, "127.0.0.1", "-")
     ]
     assert set(ACCESS_FIELDS) < asked.keys()
 
