@@ -36,7 +36,9 @@ def run(values: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
-    except (DatabaseError, ListenError, TlsError) as error:
+    except DatabaseError as error:
+        raise Failure(f"{error}; --state-dir names another folder") from None
+    except (ListenError, TlsError) as error:
         raise Failure(str(error)) from None
     except EngineStartError as error:
         raise Failure(f"{settings.model} cannot be served: {error}") from None
