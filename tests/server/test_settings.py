@@ -87,6 +87,7 @@ def test_every_setting_can_be_given_by_each_source(
 ) -> None:
     given: dict[str, tuple[str, Any]] = {
         "host": ("0.0.0.0", "0.0.0.0"),
+        "uds": ("/run/a.sock", Path("/run/a.sock")),
         "port": ("1", 1),
         "model": ("a/b", "a/b"),
         "served_model_name": ("m", "m"),

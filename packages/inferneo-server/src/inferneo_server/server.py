@@ -71,6 +71,8 @@ class DrainingServer(uvicorn.Server):
                 raise ListenError(
                     f"cannot listen on {self.config.host}:{self.config.port}: {end.__context__}"
                 ) from None
+            except OSError as error:
+                raise ListenError(f"cannot listen on {self.config.uds}: {error}") from None
         if self._metrics_port is not None and not self.should_exit:
             await self._listen_for_operators()
         for server in self.servers:
@@ -148,6 +150,7 @@ async def serve(settings: Settings) -> None:
         make_app(settings, service, keys),
         host=settings.host,
         port=settings.port,
+        uds=str(settings.uds) if settings.uds else None,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -185,6 +188,8 @@ async def serve(settings: Settings) -> None:
         stores.cancel()
         await asyncio.gather(models, progress, stores, return_exceptions=True)
         keys.close()
+        if settings.uds is not None and server.started:
+            settings.uds.unlink(missing_ok=True)
         # Last of all: what ended until now has been settled.
         await service.spending.aclose()
     if failure is not None:
@@ -237,7 +242,7 @@ def _bound_stalled(listener: Any, seconds: float) -> None:
 
 def _with_key(settings: Settings) -> Settings:
     """Make a key where anyone on the network could reach the server."""
-    if keys_required(settings) or is_loopback(settings.host):
+    if keys_required(settings) or settings.uds or is_loopback(settings.host):
         return settings
     key = f"sk-{secrets.token_urlsafe(32)}"
     _announce(
@@ -276,6 +281,9 @@ def _announce(settings: Settings, level: int, text: str) -> None:
 
 
 def _url(server: uvicorn.Server) -> str:
+    if server.config.uds is not None:
+        # What programs that connect to a socket are given beside it.
+        return f"{'https' if server.config.is_ssl else 'http'}://localhost"
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     scheme = "https" if server.config.is_ssl else "http"
@@ -300,13 +308,16 @@ def _banner(settings: Settings, url: str, seconds: float, route: str, body: str)
         if not keys_required(settings)
         else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
     )
+    unix = f"--unix-socket {settings.uds} " if settings.uds else ""
+    # No browser speaks to a Unix socket.
+    pages = "" if unix else f"Playground: {url}/playground    Documentation: {url}/docs    "
     return f"""
   Inferneo serves {settings.model_name} at {url}/v1 (loaded in {seconds:.0f} s)
 
   Try it:
-  curl -N {url}/v1/{route} \\{key}
+  curl -N {unix}{url}/v1/{route} \\{key}
     -H 'Content-Type: application/json' \\
     -d '{body}'
 
-  Playground: {url}/playground    Documentation: {url}/docs    Stop: Ctrl-C
+  {pages}Stop: Ctrl-C
 """

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
         description="address to listen on; `0.0.0.0` is all of IPv4, `::` all of IPv6",
     )
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    uds: Annotated[Path, AfterValidator(Path.expanduser)] | None = Field(
+        None, description="a Unix socket to listen on, in the place of host and port"
+    )
     model: str = Field(
         EMBEDDED_MODEL, description="Hugging Face id, local path, or the embedded model"
     )

@@ -3,8 +3,10 @@
 Load balancers and monitors probe by HEAD, whatever route they are given.
 """
 
+from typing import Any
+
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Send
 
 # What may be written for minutes, to nobody.
 _STREAMS = ("/v1/streams", "/v1/responses")
@@ -26,7 +28,7 @@ class HeadAsGet:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if (
             scope["type"] != ScopeType.HTTP
             or scope["method"] != "HEAD"
@@ -34,8 +36,7 @@ class HeadAsGet:
         ):
             await self._app(scope, receive, send)
             return
-        asked = scope.copy()
-        asked["method"] = "GET"
+        asked = {**scope, "method": "GET"}
         try:
             await self._app(asked, receive, send)
         finally:
