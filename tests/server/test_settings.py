@@ -12,7 +12,7 @@ from inferneo_server import Settings
 from inferneo_server.access.identity import Limits
 from inferneo_server.environment import ENV_PREFIX, SettingsError
 from inferneo_server.limits.presets import PRESETS
-from inferneo_server.settings import EMBEDDED_MODEL, load_settings
+from inferneo_server.settings import EMBEDDED_MODEL, load_settings, unknown_variables
 
 WriteFile = Callable[[str], str]
 
@@ -269,6 +269,28 @@ def test_several_faults_are_told_together() -> None:
         "port",
         "zzzz",
     ]
+
+
+def test_what_kubernetes_tells_of_services_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "8000",
+        "SERVICE_PORT_HTTP": "8000",
+        "PORT": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP_PROTO": "tcp",
+        "PORT_8000_TCP_PORT": "8000",
+        "PORT_8000_TCP_ADDR": "10.0.0.1",
+    }
+    for service in ("", "METRICS_"):
+        for name, value in told.items():
+            monkeypatch.setenv(f"INFERNEO_{service}{name}", value)
+
+    assert (load_settings().port, load_settings().metrics_port) == (8000, None)
+    assert unknown_variables() == []
+
+    monkeypatch.setenv("INFERNEO_PORT", "8001")
+    assert load_settings().port == 8001
 
 
 def test_malformed_json_in_the_environment_is_refused_by_its_name(

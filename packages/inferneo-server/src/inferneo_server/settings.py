@@ -362,9 +362,7 @@ class UnknownVariable(NamedTuple):
 
 
 def unknown_variables() -> list[UnknownVariable]:
-    """The variables that no setting reads. Others may have set those that resemble none: where a
-    service is called Inferneo, Kubernetes does.
-    """
+    """The variables that no setting reads. Others may have set those that resemble none."""
     found = []
     for name in sorted(variables()):
         setting = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
