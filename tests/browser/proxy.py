@@ -16,19 +16,22 @@ class Proxy:
     Args:
         url: the server's.
 
+        prefix: a path below which the server stands here, and which it does not see.
+
     Attributes:
         target: where new connections lead; a test may set another.
         refusing: whether new connections are closed at once.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, prefix: str = "") -> None:
         self.target = url
+        self._prefix = f" {prefix}/".encode()
         self.refusing = False
         self._lock = threading.Lock()
         self._open: dict[socket.socket, threading.Event] = {}
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = "http://{}:{}".format(*self._listener.getsockname())
+        self.url = "http://{}:{}".format(*self._listener.getsockname()) + prefix
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -99,7 +102,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if not (stalled and stalled.is_set()):
-                    target.sendall(data)
+                    # That of a request line; what else the browser sends has no such bytes.
+                    target.sendall(data if stalled else data.replace(self._prefix, b" /", 1))
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
         # Whoever is last closes: the other one may still be reading.

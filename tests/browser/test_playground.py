@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import WORDS, OpenPage
 from tests.browser.playground import uncut
+from tests.browser.proxy import Proxy
 from tests.integration.waiting import wait_running
 from tests.servers import RunningServer, running_server
 
@@ -29,6 +30,19 @@ def test_an_answer_is_streamed_and_its_speed_is_told(
     playground.shows(rf"{WORDS} tokens · \d+\.\d tokens/s · first token after \d+ ms")
     request = playground.requests[0]
     assert request["stream"] is True and request["resume_for"] > 0 and request["request_id"]
+
+
+def test_the_page_works_below_a_path_of_a_proxy(
+    open_page: OpenPage, writing_server: RunningServer
+) -> None:
+    with Proxy(writing_server.url, prefix="/models/here") as proxy:
+        for path in ("/", "/playground/", "/playground/index.html"):
+            playground = open_page(proxy.url)
+            playground.page.goto(proxy.url + path)
+            playground.ask(QUESTION)
+            playground.wait_end()
+            expect(playground.text).to_have_text(*uncut(writing_server, QUESTION))
+            assert all("/models/here/" in url for url in playground.requested)
 
 
 def test_a_further_question_carries_the_conversation(

@@ -59,7 +59,21 @@ def test_what_is_piped_in_is_answered_in_plain_text(url: str) -> None:
 
 
 def test_the_environment_says_where_the_server_is(url: str) -> None:
-    assert run("chat", "hi", INFERNEO_BASE_URL=f"{url}/v1").returncode == 0
+    for given in (f"{url}/v1", url, url.removeprefix("http://")):
+        assert run("chat", "hi", INFERNEO_BASE_URL=given).returncode == 0
+
+
+def test_an_address_that_is_none_is_wrong_usage() -> None:
+    done = run("health", "--base-url", "ftp://somewhere")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "begins with http:// or https://" in done.stderr
+
+
+def test_a_number_that_is_none_is_told_in_words() -> None:
+    last = run("chat", "hi", "--max-tokens", "x").stderr.splitlines()[-1]
+
+    assert last == "inferneo chat: error: argument --max-tokens: x is not 1 or more"
 
 
 def test_the_flags_reach_the_server(ours: ScriptedServer) -> None:

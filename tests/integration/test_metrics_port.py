@@ -62,5 +62,6 @@ def test_a_port_that_is_taken_ends_the_server_with_a_line(ports: Ports) -> None:
     server = RunningServer("--engine=simulated", f"--metrics-port={port}")
     assert server.process.wait(60) != 0
     server.stop()
-    assert re.search(r"ERROR metrics_port: .*in use", server.log), server.log
+    last = server.log.splitlines()[-1]
+    assert re.match(r"inferneo-server: cannot listen on .*\(metrics_port\): .*in use", last), last
     assert "Traceback" not in server.log

@@ -14,7 +14,7 @@ FILES = {
     "app.js": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
-    "index.html": "text/html; charset=utf-8",
+    "": "text/html; charset=utf-8",
 }
 
 
@@ -63,13 +63,15 @@ def test_who_does_not_say_what_it_takes_gets_json(simulated_server: RunningServe
     assert b"content-type: application/json" in answer
 
 
-@pytest.mark.parametrize("path", ["/playground", *(f"/playground/{name}" for name in FILES)])
+@pytest.mark.parametrize(
+    "path", [f"/playground/{name}" for name in FILES if name] + ["/playground"]
+)
 def test_a_file_is_of_its_type_and_may_load_nothing_from_elsewhere(
     http: httpx.Client, path: str
 ) -> None:
     answer = http.get(path)
     assert answer.status_code == 200
-    assert answer.headers["content-type"] == FILES[(path.split("/") + ["index.html"])[2]]
+    assert answer.headers["content-type"] == FILES[(path.split("/") + [""])[2]]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
     policy = dict(
@@ -91,15 +93,21 @@ def test_the_files_name_no_other_host_and_the_page_has_nothing_inline(http: http
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page)
     assert re.findall(r"<script[^>]*>([^<]*)</script>", page) == [""]
     linked = set(re.findall(r'(?:src|href)="([^"]+)"', page))
-    assert linked >= {"/playground/app.js", "/playground/style.css", "/playground/icon.svg"}
+    assert linked >= {"playground/app.js", "playground/style.css", "playground/icon.svg"}
     modules = re.findall(r"from '\./(\w+\.js)'", http.get("/playground/app.js").text)
     assert len(modules) > 3
-    for path in linked | {f"/playground/{name}" for name in modules}:
+    for path in linked | {f"playground/{name}" for name in modules}:
         answer = http.get(path)
         assert answer.status_code == 200, path
-        if path != "/docs":
+        if path != "docs":
             addresses = set(re.findall(r"\w+://[^\s\"']+", answer.text))
             assert addresses <= {"http://www.w3.org/2000/svg"}, path
+
+
+@pytest.mark.parametrize("path", ["/playground/", "/playground/index.html"])
+def test_the_page_has_one_address_where_its_links_hold(http: httpx.Client, path: str) -> None:
+    answer = http.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (308, "../playground")
 
 
 @pytest.mark.parametrize("path", ["/", "/playground", "/playground/app.js"])
@@ -130,7 +138,7 @@ def test_the_playground_is_public_and_what_it_calls_is_not() -> None:
         running_server("--engine=simulated", "--api-key=secret") as server,
         httpx.Client(base_url=server.url) as http,
     ):
-        for path in ("/playground", *(f"/playground/{name}" for name in FILES)):
+        for path in ("/playground", *(f"/playground/{name}" for name in FILES if name)):
             assert http.get(path).status_code == 200
         assert http.get("/", headers={"accept": BROWSER}).status_code == 200
         assert http.get("/v1/models").status_code == 401

@@ -11,7 +11,7 @@ from openai.types.responses import ResponsesServerEvent
 
 from tests.integration.contract import fits, kinds
 from tests.integration.waiting import wait_running
-from tests.servers import RunningServer
+from tests.servers import RunningServer, running_server
 
 # Of websockets, about how OpenAI's client calls it.
 pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning")
@@ -134,6 +134,20 @@ def test_a_refusal_ends_its_frame_and_not_the_socket(
         (refused,) = events_until(connection)
         assert refused.error.code == "invalid_json"
         assert ask(connection)[-1].type in ("response.completed", "response.incomplete")
+
+
+def test_a_refusal_tells_what_is_left_and_when_to_try_again() -> None:
+    with (
+        running_server("--engine=simulated", "--anonymous-limits={requests_per_day: 1}") as server,
+        OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+        client.responses.connect() as connection,
+    ):
+        ask(connection)
+        connection.send_raw(json.dumps({**ASKED, "stream_id": "a"}))
+        refused = json.loads(connection.recv_bytes())
+    assert (refused["status"], refused["stream_id"]) == (429, "a")
+    assert refused["retry_after_ms"] > 0
+    assert refused["limits"]["requests"]["remaining"] == 0
 
 
 def test_closing_the_socket_frees_the_engine(busy_server: RunningServer) -> None:

@@ -228,3 +228,4 @@ def test_a_state_folder_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> N
 
     assert server.log.count("\n") == 1
     assert "limits.db cannot be used" in server.log
+    assert server.log.endswith("; --state-dir names another folder\n")

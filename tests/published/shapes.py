@@ -40,4 +40,15 @@ def sent_events(body: str) -> list[Any]:
     return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
+MODEL = "inferneo-tiny"
 USAGE = {"prompt_tokens": int, "completion_tokens": int, "total_tokens": int}
+CHAT = {
+    "id": str,
+    "object": "chat.completion",
+    "created": int,
+    "model": MODEL,
+    "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": str}, "finish_reason": str}
+    ],
+    "usage": USAGE,
+}

@@ -13,10 +13,9 @@ import requests
 
 from tests.integration.sockets import connect, request
 from tests.published.conftest import Run
-from tests.published.shapes import SECONDS, USAGE, fits
+from tests.published.shapes import MODEL, SECONDS, USAGE, fits
 from tests.servers import RunningServer, running_server
 
-MODEL = "inferneo-tiny"
 KEY = "sk-custom"
 GENERATED = {"text": str, "usage": USAGE, "latency": float}
 ERROR = {"error": {"code": str, "message": str, "details": str}}

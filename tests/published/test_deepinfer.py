@@ -9,10 +9,9 @@ import requests
 from openai import OpenAI
 
 from tests.published.conftest import Run
-from tests.published.shapes import SECONDS, USAGE, fits, sent_events
+from tests.published.shapes import CHAT, MODEL, SECONDS, USAGE, fits, sent_events
 from tests.servers import RunningServer, running_server
 
-MODEL = "inferneo-tiny"
 KEY = "your-secret-key"
 COMPLETION = {
     "id": str,
@@ -20,16 +19,6 @@ COMPLETION = {
     "created": int,
     "model": MODEL,
     "choices": [{"text": str, "index": 0, "finish_reason": str}],
-    "usage": USAGE,
-}
-CHAT = {
-    "id": str,
-    "object": "chat.completion",
-    "created": int,
-    "model": MODEL,
-    "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": str}, "finish_reason": str}
-    ],
     "usage": USAGE,
 }
 HELLO = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 20}

@@ -8,10 +8,9 @@ import pytest
 import requests
 
 from tests.published.conftest import Run
-from tests.published.shapes import SECONDS, USAGE, fits, sent_events
+from tests.published.shapes import CHAT, MODEL, SECONDS, USAGE, fits, sent_events
 from tests.servers import RunningServer, running_server
 
-MODEL = "inferneo-tiny"
 HEADERS = {"Authorization": "Bearer your-api-key", "Content-Type": "application/json"}
 LISTED = {"id": MODEL, "object": "model", "created": int, "owned_by": str}
 COMPLETION = {
@@ -20,16 +19,6 @@ COMPLETION = {
     "created": int,
     "model": MODEL,
     "choices": [{"text": str, "index": int, "logprobs": (dict, type(None)), "finish_reason": str}],
-    "usage": USAGE,
-}
-CHAT = {
-    "id": str,
-    "object": "chat.completion",
-    "created": int,
-    "model": MODEL,
-    "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": str}, "finish_reason": str}
-    ],
     "usage": USAGE,
 }
 CONVERSATION = [

@@ -8,26 +8,15 @@ import requests
 from openai import OpenAI
 
 from tests.published.conftest import Run
-from tests.published.shapes import SECONDS, USAGE, fits
+from tests.published.shapes import CHAT, MODEL, SECONDS, USAGE, fits
 from tests.servers import RunningServer
 
-MODEL = "inferneo-tiny"
 COMPLETION = {
     "id": str,
     "object": "text_completion",
     "created": int,
     "model": MODEL,
     "choices": [{"text": str, "index": int, "finish_reason": str}],
-    "usage": USAGE,
-}
-CHAT = {
-    "id": str,
-    "object": "chat.completion",
-    "created": int,
-    "model": MODEL,
-    "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": str}, "finish_reason": str}
-    ],
     "usage": USAGE,
 }
 SWITCHED = {

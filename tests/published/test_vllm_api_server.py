@@ -12,20 +12,9 @@ import pytest
 import requests
 
 from tests.published.conftest import Run
-from tests.published.shapes import SECONDS, USAGE, fits, sent_events
+from tests.published.shapes import CHAT, MODEL, SECONDS, USAGE, fits, sent_events
 from tests.servers import RunningServer
 
-MODEL = "inferneo-tiny"
-CHAT = {
-    "id": str,
-    "object": "chat.completion",
-    "created": int,
-    "model": MODEL,
-    "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": str}, "finish_reason": str}
-    ],
-    "usage": USAGE,
-}
 MESSAGES = [
     {"role": "system", "content": "You are a helpful assistant."},
     {"role": "user", "content": "What is machine learning?"},

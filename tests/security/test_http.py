@@ -239,3 +239,25 @@ def test_a_body_too_large_is_refused_before_it_has_come(server: RunningServer) -
     part = b"x" * 3_000_000
     ((status, answer),) = talk(server, POST + b"Content-Length: 10000001\r\n\r\n" + part)
     assert status == 413 and b'"body_too_large"' in answer
+
+
+def test_an_encoded_body_is_refused_as_such(server: RunningServer) -> None:
+    head = b"Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n"
+    ((status, answer),) = talk(server, POST + head + b"\x1f\x8b\x08\0")
+    assert status == 415 and b"Content-Encoding 'gzip'" in answer
+    assert b"\r\naccept-encoding: identity\r\n" in answer
+
+
+@pytest.mark.parametrize("stream", [b"true", b"false"])
+def test_an_answer_to_http_1_0_has_no_chunks(server: RunningServer, stream: bytes) -> None:
+    body = b'{"prompt": "Count", "max_tokens": 3, "stream": %s}' % stream
+    head = b"POST /v1/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with connect(server) as connection:
+        connection.sendall(head + body)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, answer = received.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head and b"\r\nconnection: close" in head
+    if stream == b"true":
+        assert answer.startswith(b"data: {") and answer.endswith(b"\n\ndata: [DONE]\n\n")
+    else:
+        assert json.loads(answer)["object"] == "text_completion"

@@ -160,6 +160,13 @@ def test_prompts_are_logged_where_that_is_asked_for() -> None:
         httpx.post(f"{server.url}{CHAT}", json=BODY).raise_for_status()
         text = {"prompt": f"{PROMPT}\nforged line", "max_tokens": 3}
         httpx.post(f"{server.url}/v1/completions", json=text).raise_for_status()
+        read = {
+            "embeddings": {"input": [PROMPT, "other"]},
+            "score": {"text_1": PROMPT, "text_2": "other"},
+            "rerank": {"query": "other", "documents": [{"text": PROMPT}]},
+        }
+        for route, body in read.items():
+            httpx.post(f"{server.url}/v1/{route}", json=body).raise_for_status()
         log = server.log
     lines = [line for line in log.splitlines() if PROMPT in line]
-    assert len(lines) == 2 and not any(line.startswith("forged") for line in log.splitlines())
+    assert len(lines) == 5 and not any(line.startswith("forged") for line in log.splitlines())

@@ -121,7 +121,8 @@ def test_arguments_of_the_engine_are_gathered_from_all_their_flags(
     ("arguments", "told"),
     [
         (("--prot", "1"), "--prot"),
-        (("serve", "extra"), "extra"),
+        (("serve", "one", "extra"), "extra"),
+        (("serve", "one", "--model", "another"), "--model another"),
         (("--engine", "tensorrt"), "--engine"),
         (("--port", "x"), "port: "),
         (("--port", "70000"), "port: "),
@@ -138,6 +139,42 @@ def test_a_wrong_argument_ends_the_program_with_a_line_that_names_it(
 
     assert last.startswith("inferneo-server")
     assert told in last
+
+
+def test_the_model_may_stand_without_its_flag() -> None:
+    given = flags.given_settings(parsed("Qwen/Qwen3-8B", "--port", "1"))
+
+    assert (load_settings(**given).model, given["port"]) == ("Qwen/Qwen3-8B", "1")
+    assert "model: there is no /nowhere/model" in complaint("serve", "/nowhere/model")
+
+
+def test_a_model_without_the_command_is_told_which_serves_it() -> None:
+    assert complaint("Qwen/Qwen3-8B") == (
+        "inferneo-server: there is no command Qwen/Qwen3-8B; "
+        "to serve that model: inferneo-server serve Qwen/Qwen3-8B"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--max-model-len", "4096"), "of the engine: --engine-args max_model_len=4096"),
+        (("--dtype=float32", "--strict"), "of the engine: --engine-args dtype=float32"),
+        (("--ssl-certfile", "cert.pem"), "here it is --tls-cert"),
+        (("--enable-auto-tool-choice",), "calls are found by --tool-parser"),
+        (("--modle", "a"), "did you mean --model?"),
+    ],
+)
+def test_a_flag_of_vllms_server_is_told_what_it_is_here(
+    arguments: tuple[str, ...], told: str
+) -> None:
+    assert complaint("serve", *arguments).endswith(told)
+
+
+def test_the_arguments_of_vllm_are_those_that_it_has() -> None:
+    last = complaint("serve", "some/model", "--enforce-eager", "--tensor-parallel-size", "2")
+
+    assert last.endswith("of the engine: --engine-args enforce_eager=true")
 
 
 @pytest.mark.parametrize("value", ["{bad", "a=[1"])

@@ -166,6 +166,27 @@ def test_each_fault_of_the_settings_has_a_line_of_its_own(tmp_path: Path) -> Non
     assert sorted(line.split(": ")[1] for line in done.stderr.splitlines()) == ["modle", "port"]
 
 
+@pytest.mark.parametrize("origin", ["https://a.example/", "https://a.example/page", "a.example"])
+def test_an_origin_that_no_browser_would_send_is_told_as_it_would(origin: str) -> None:
+    last = complaint("config", "check", "--cors-origins", origin)
+
+    assert last == (
+        f"inferneo-server: cors_origins.0: '{origin}' is no origin; did you mean https://a.example?"
+    )
+
+
+def test_a_variable_that_holds_no_json_is_told_by_its_name() -> None:
+    last = complaint("config", "check", INFERNEO_ENGINE_ARGS="{bad")
+
+    assert last.startswith("inferneo-server: INFERNEO_ENGINE_ARGS: a list or a table is given as")
+
+
+def test_a_certificate_that_is_not_there_is_refused_by_the_check_too() -> None:
+    assert "/nowhere.pem cannot be read" in complaint(
+        "config", "check", "--tls-cert", "/nowhere.pem"
+    )
+
+
 def test_a_model_whose_folder_is_not_there_is_refused_at_once() -> None:
     for command in (("serve",), ("config", "check")):
         last = complaint(*command, "--model", "/nowhere/model")
@@ -213,6 +234,16 @@ def test_what_the_server_refuses_is_told_in_its_words(simulated_server: RunningS
     last = complaint("models", "unload", "no/such", "--url", simulated_server.url)
 
     assert last.startswith("inferneo-server: The model 'no/such' does not exist")
+
+
+def test_a_folder_that_the_server_does_not_have_is_told_as_such(
+    simulated_server: RunningServer,
+) -> None:
+    url = simulated_server.url.removeprefix("http://")  # is enough
+
+    last = complaint("models", "load", "/nowhere/model", "--url", url)
+
+    assert last == "inferneo-server: There is no /nowhere/model on the server"
 
 
 def test_a_server_that_is_not_there_is_told_by_its_address() -> None:

@@ -37,15 +37,15 @@ def test_a_model_goes_by_the_name_that_it_is_given(tmp_path: Path) -> None:
     settings = load_settings(model=str(tmp_path), served_model_name="mine")
 
     assert settings.model_name == "mine"
-    assert settings.model_source == str(tmp_path)
+    assert settings.model_specs[0].source == str(tmp_path)
 
 
 def test_only_the_embedded_model_is_loaded_from_the_package() -> None:
-    source = Path(load_settings().model_source)
+    source = Path(load_settings().model_specs[0].source)
 
     assert source.name == EMBEDDED_MODEL
     assert (source / "config.json").is_file()
-    assert load_settings(model="a/b").model_source == "a/b"
+    assert load_settings(model="a/b").model_specs[0].source == "a/b"
 
 
 def test_a_folder_in_the_home_folder_is_loaded_from_where_its_name_was_read(
@@ -54,7 +54,7 @@ def test_a_folder_in_the_home_folder_is_loaded_from_where_its_name_was_read(
     (tmp_path / "my-model").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    assert Path(load_settings(model="~/my-model").model_source) == tmp_path / "my-model"
+    assert Path(load_settings(model="~/my-model").model_specs[0].source) == tmp_path / "my-model"
 
 
 def test_a_model_beside_the_default_one_has_its_own_settings_and_the_defaults_engine() -> None:

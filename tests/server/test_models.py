@@ -265,6 +265,24 @@ def test_what_is_to_be_remembered_is_loaded_at_the_next_start_until_it_is_forgot
     run(work())
 
 
+def test_what_is_remembered_is_loaded_where_it_was_moved_to(tmp_path: Path) -> None:
+    path = tmp_path / "models.json"
+
+    async def work() -> None:
+        async with serving(Workshop(), remembered=RememberedModels(path)) as (_, registry):
+            await load(registry, spec("kept", engine_args={"words": 3}), persist=True)
+            await load(registry, spec("passing"))
+            for name in ("kept", "passing"):
+                await registry.switch("gpu:0", name)
+            # What was not to be remembered stays so, as the arguments do.
+            await load(registry, spec("kept", device="cpu", engine_args={"words": 4}))
+
+        (kept,) = await RememberedModels(path).read()
+        assert (kept.name, kept.device, kept.engine_args) == ("kept", "gpu:0", {"words": 3})
+
+    run(work())
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"models": 5}', '{"models": {"a": {}}}'])
 def test_a_broken_memory_of_models_keeps_no_server_from_starting(
     content: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

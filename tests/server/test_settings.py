@@ -12,7 +12,7 @@ from inferneo_server import Settings
 from inferneo_server.access.identity import Limits
 from inferneo_server.environment import ENV_PREFIX, SettingsError
 from inferneo_server.limits.presets import PRESETS
-from inferneo_server.settings import EMBEDDED_MODEL, load_settings
+from inferneo_server.settings import EMBEDDED_MODEL, load_settings, unknown_variables
 
 WriteFile = Callable[[str], str]
 
@@ -50,10 +50,10 @@ def test_without_any_source_the_embedded_model_is_served_to_this_machine_only() 
 
 
 def test_the_embedded_model_has_a_reasoning_parser_and_others_have_none_unless_named() -> None:
-    assert load_settings().reasoning == "deepseek_v3"
-    assert load_settings(model="a/b", reasoning_parser="qwen3").reasoning == "qwen3"
-    assert load_settings(model="a/b").reasoning is None
-    assert load_settings(reasoning_parser="none").reasoning is None
+    assert load_settings().model_specs[0].reasoning == "deepseek_v3"
+    assert load_settings(model="a/b", reasoning_parser="qwen3").model_specs[0].reasoning == "qwen3"
+    assert load_settings(model="a/b").model_specs[0].reasoning is None
+    assert load_settings(reasoning_parser="none").model_specs[0].reasoning is None
 
 
 def test_a_flag_beats_the_environment_and_that_beats_the_file(
@@ -87,6 +87,7 @@ def test_every_setting_can_be_given_by_each_source(
 ) -> None:
     given: dict[str, tuple[str, Any]] = {
         "host": ("0.0.0.0", "0.0.0.0"),
+        "uds": ("/run/a.sock", Path("/run/a.sock")),
         "port": ("1", 1),
         "model": ("a/b", "a/b"),
         "served_model_name": ("m", "m"),
@@ -130,6 +131,7 @@ def test_every_setting_can_be_given_by_each_source(
         "usage_store": ("memory", "memory"),
         "state_dir": ("/a/b", Path("/a/b")),
         "log_level": ("error", "error"),
+        "log_format": ("json", "json"),
         "access_log": ("false", False),
         "log_prompts": ("true", True),
         "aliases": ('["x", "y"]', ["x", "y"]),
@@ -269,12 +271,34 @@ def test_several_faults_are_told_together() -> None:
     ]
 
 
+def test_what_kubernetes_tells_of_services_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "8000",
+        "SERVICE_PORT_HTTP": "8000",
+        "PORT": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP_PROTO": "tcp",
+        "PORT_8000_TCP_PORT": "8000",
+        "PORT_8000_TCP_ADDR": "10.0.0.1",
+    }
+    for service in ("", "METRICS_"):
+        for name, value in told.items():
+            monkeypatch.setenv(f"INFERNEO_{service}{name}", value)
+
+    assert (load_settings().port, load_settings().metrics_port) == (8000, None)
+    assert unknown_variables() == []
+
+    monkeypatch.setenv("INFERNEO_PORT", "8001")
+    assert load_settings().port == 8001
+
+
 def test_malformed_json_in_the_environment_is_refused_by_its_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("INFERNEO_ENGINE_ARGS", "{a")
 
-    assert "engine_args" in refusal()
+    assert refusal().startswith("INFERNEO_ENGINE_ARGS: ")
 
 
 @pytest.mark.parametrize("text", ["[1]", "just text", "a: ["])

@@ -127,6 +127,10 @@ class AsyncInferneo(AsyncPlainCalls):
         """Where requests go, without a slash at its end."""
         return self._options.base_url
 
+    def __repr__(self) -> str:
+        # Without the key, since it ends up in logs.
+        return f"AsyncInferneo(base_url={self.base_url!r})"
+
     def with_options(
         self,
         *,

@@ -1,7 +1,7 @@
 """Receives the chunks of a stream; hands on the whole answer that they make."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -210,6 +210,3 @@ class TextFold:
 
 def _finished(reasons: list[str | None], choices: int) -> bool:
     return len(reasons) >= choices and all(reasons)
-
-
-AnyFold = Callable[[], Fold[Any, Any]]

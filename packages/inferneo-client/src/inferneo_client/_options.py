@@ -29,6 +29,12 @@ class Timeout(Struct, frozen=True, kw_only=True):
     idle: float | None = 120.0
     total: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"timeout: {name} is {seconds!r}, and must be above 0")
+
 
 class Retry(Struct, frozen=True, kw_only=True):
     """When to try again. Only what is safe is sent twice: see `retryable` of the errors.
@@ -49,6 +55,13 @@ class Retry(Struct, frozen=True, kw_only=True):
     max_delay: float = 30.0
     resume_for: float = 30.0
 
+    def __post_init__(self) -> None:
+        least = {"attempts": 1, "delay": 0, "max_delay": 0, "resume_for": 0}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if not value >= bound:
+                raise ValueError(f"retry: {name} is {value!r}, and must be {bound} or more")
+
 
 class Options(Struct, frozen=True, kw_only=True):
     """What a client knows, apart from its connections."""
@@ -58,6 +71,12 @@ class Options(Struct, frozen=True, kw_only=True):
     timeout: Timeout = Timeout()
     retry: Retry = Retry()
     headers: Mapping[str, str] = {}
+
+    def __post_init__(self) -> None:
+        if not self.base_url.lower().startswith(("http://", "https://")):
+            raise ValueError(
+                f"base_url is {self.base_url!r}, and must begin with http:// or https://"
+            )
 
 
 def first_options(
@@ -69,12 +88,21 @@ def first_options(
     max_retries: int | None,
     headers: Mapping[str, str] | None,
 ) -> Options:
-    """The options of a new client: what is given, else what the environment says."""
-    base_url = base_url or _environment("BASE_URL") or DEFAULT_BASE_URL
-    options = Options(base_url=base_url.rstrip("/"), api_key=api_key or _environment("API_KEY"))
+    """The options of a new client: what is given, else what the environment says.
+
+    Raises:
+        ValueError: one of them cannot be.
+    """
+    base_url = base_url_of(base_url).rstrip("/")
+    options = Options(base_url=base_url, api_key=api_key or _environment("API_KEY"))
     return changed_options(
         options, timeout=timeout, retry=retry, max_retries=max_retries, headers=headers
     )
+
+
+def base_url_of(given: str | None) -> str:
+    """The address that a client asks: what is given, else what the environment says."""
+    return given or _environment("BASE_URL") or DEFAULT_BASE_URL
 
 
 def changed_options(
@@ -87,9 +115,15 @@ def changed_options(
     max_retries: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Options:
-    """The options with other values; None leaves what was. Headers are added to those there are."""
+    """The options with other values; None leaves what was. Headers are added to those there are.
+
+    Raises:
+        ValueError: one of them cannot be.
+    """
     retry = retry or options.retry
     if max_retries is not None:
+        if max_retries < 0:
+            raise ValueError(f"max_retries is {max_retries}, and must be 0 or more")
         retry = replace(retry, attempts=max_retries + 1)
     return replace(
         options,

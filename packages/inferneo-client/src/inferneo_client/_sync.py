@@ -122,6 +122,10 @@ class Inferneo(PlainCalls):
         """Where requests go, without a slash at its end."""
         return self._options.base_url
 
+    def __repr__(self) -> str:
+        # Without the key, since it ends up in logs.
+        return f"Inferneo(base_url={self.base_url!r})"
+
     def with_options(
         self,
         *,

@@ -14,9 +14,6 @@ from inferneo_core.usage import Usage
 
 DEFAULT_MAX_TOKENS = 16
 
-TokenIds = Annotated[list[TokenId], Meta(min_length=1)]
-Texts = Annotated[list[str], Meta(min_length=1)]
-
 
 class CompletionRequest(
     SamplingFields, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True

@@ -5,7 +5,6 @@ Source: https://docs.anthropic.com/en/api/messages
 
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from inferneo_core.errors import ApiError
@@ -247,6 +246,3 @@ def error_body(error: ApiError) -> MessagesError:
     kind = "invalid_request_error" if error.status < 500 else "api_error"
     kind = _TYPES.get(error.status, kind)
     return MessagesError(error=MessagesErrorDetail(type=kind, message=error.message))
-
-
-messages_request: Final = msgspec.json.Decoder(MessagesRequest)

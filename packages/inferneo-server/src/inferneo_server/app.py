@@ -46,12 +46,14 @@ from inferneo_server.transports import (
     websocket,
 )
 from inferneo_server.transports.documentation import (
+    Descriptions,
     assets_router,
     openapi_config,
     openapi_json,
 )
 from inferneo_server.transports.errors import error_response
 from inferneo_server.transports.limits import LimitHeaders
+from inferneo_server.transports.probes import HeadAsGet
 from inferneo_server.transports.requests import ApiRequest
 
 
@@ -94,6 +96,7 @@ def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> 
         request_class=ApiRequest,
         logging_config=None,
         openapi_config=openapi_config(status.VERSION),
+        plugins=[Descriptions()],
         state=State(
             {
                 "service": service,
@@ -104,7 +107,7 @@ def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> 
             }
         ),
     )
-    return Telemetry(app, access_log=settings.access_log)
+    return Telemetry(HeadAsGet(app), access_log=settings.access_log)
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

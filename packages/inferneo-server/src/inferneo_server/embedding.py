@@ -38,6 +38,7 @@ async def embed(service: Service, request: EmbeddingRequest, identity: Identity)
         ApiError: the request is refused, or fails.
     """
     with await service.lease(request.model, identity, "embed") as lease:
+        service.note_prompt(request.input)
         prompts, options = await _prepared(lease.engine, request)
         charged = lengths(prompts)
         async with service.reading(

@@ -4,6 +4,7 @@ The only reader of the environment.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +12,17 @@ from typing import Any
 
 import yaml
 from pydantic.fields import FieldInfo
-from pydantic_settings import EnvSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource
 
 ENV_PREFIX = "INFERNEO_"
+
+# Kubernetes tells each container of the services beside it, in variables that begin with their
+# names; where one is called Inferneo, among them `INFERNEO_PORT=tcp://10.0.0.1:8000`.
+# Source: https://kubernetes.io/docs/tutorials/services/connect-applications-service/
+_SERVICE_NAME = re.compile(
+    r"INFERNEO_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
 
 # What is text whatever it looks like.
 _TEXTS = frozenset({"secret"})
@@ -21,6 +30,14 @@ _TEXTS = frozenset({"secret"})
 
 class Environment(EnvSettingsSource):
     """Variables, of which one inside a setting (`A__B`) means what its text means in the file."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        self.env_vars = {
+            name: value
+            for name, value in self.env_vars.items()
+            if not _tells_of_service(name.upper(), value or "")
+        }
 
     def explode_env_vars(
         self, field_name: str, field: FieldInfo, env_vars: Mapping[str, str | None]
@@ -39,7 +56,18 @@ class SettingsError(Exception):
 def variables() -> dict[str, str]:
     """All variables that are called as settings are, by their names in capitals."""
     given = {name.upper(): value for name, value in os.environ.items()}
-    return {name: value for name, value in given.items() if name.startswith(ENV_PREFIX)}
+    return {
+        name: value
+        for name, value in given.items()
+        if name.startswith(ENV_PREFIX) and not _tells_of_service(name, value)
+    }
+
+
+def _tells_of_service(name: str, value: str) -> bool:
+    """Whether Kubernetes has set a variable, and nobody a setting."""
+    if name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value):
+        return True
+    return _SERVICE_NAME.fullmatch(name) is not None
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -49,7 +77,7 @@ def read_file(path: Path) -> dict[str, Any]:
         SettingsError: it cannot be read, or holds something else.
     """
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"config: {path} cannot be read: {error}") from None
     server = (values.pop("server", None) or {}) if isinstance(values, dict) else {}

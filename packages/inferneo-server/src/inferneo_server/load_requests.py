@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from inferneo_core.errors import InvalidRequest
 from inferneo_core.models import LoadRequest
-from inferneo_server.model_spec import EngineName, ModelSpec, name_of
+from inferneo_server.model_spec import EngineName, ModelSpec, is_missing, name_of
 
 _FIELDS = ("engine", "aliases", "device", "idle_seconds")
 
@@ -20,12 +20,14 @@ def spec_of(request: LoadRequest, known: ModelSpec | None, *, engine: EngineName
         engine: what runs it, where nothing else says so.
 
     Raises:
-        InvalidRequest: the model's name cannot be one.
+        InvalidRequest: the model's name cannot be one, or its folder is not there.
     """
     changes: dict[str, Any] = {
         name: value for name in _FIELDS if (value := getattr(request, name)) is not None
     }
     if known is None:
+        if is_missing(request.model):
+            raise InvalidRequest(f"There is no {request.model} on the server", param="model")
         name = request.name or name_of(request.model)
         spec = ModelSpec(name=name, model=request.model, engine=engine, load="on_first_use")
     else:

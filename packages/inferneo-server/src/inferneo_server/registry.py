@@ -261,8 +261,8 @@ class Registry:
             if model.created is None and spec.name not in self._configured:
                 self._catalogue.remove(model)
         self._catalogue.rename(model)
-        if job.persist and self._remembered is not None:
-            await self._remembered.add(spec)
+        if self._remembered is not None:
+            await (self._remembered.add if job.persist else self._remembered.move)(spec)
 
     async def unload(self, name: str, *, force: bool = False, persist: bool = False) -> ModelStatus:
         """Unload a model, once its requests have ended; one that is not configured is forgotten.

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from inferneo_core.errors import ServerError
 from inferneo_server.model_spec import ModelSpec
@@ -44,6 +45,17 @@ class RememberedModels:
             ServerError: the file cannot be written.
         """
         await self._change({spec.name: spec}, spec.name)
+
+    async def move(self, spec: ModelSpec) -> None:
+        """Note the new device of a model that is remembered; with other arguments, for which nobody
+        asked to be remembered, it stays as it is.
+
+        Raises:
+            ServerError: the file cannot be written.
+        """
+        known = {model.name: model for model in await self.read()}.get(spec.name)
+        if known is not None and known != spec and replace(known, device=spec.device) == spec:
+            await self.add(spec)
 
     async def forget(self, name: str) -> None:
         """Forget a model, if it is remembered.

@@ -63,6 +63,7 @@ async def score(service: Service, request: ScoreRequest, identity: Identity) -> 
             raise InvalidRequest(
                 f"'{first}' must be one text, or as many as '{second}' has", param=first
             )
+        service.note_prompt([queries, documents])
         charge = partial(service.reading, lease, identity, param=second, priority=request.priority)
         engine = lease.engine
         scores, prompts = await _scores(engine, request, queries, documents, charge, param=second)
@@ -85,6 +86,7 @@ async def rerank(service: Service, request: RerankRequest, identity: Identity) -
         documents = _texts(request.documents)
         if not documents:
             raise InvalidRequest("Empty 'documents'", param="documents")
+        service.note_prompt([request.query, request.documents])
         charge = partial(
             service.reading, lease, identity, param="documents", priority=request.priority
         )

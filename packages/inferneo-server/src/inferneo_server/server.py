@@ -72,6 +72,8 @@ class DrainingServer(uvicorn.Server):
                 raise ListenError(
                     f"cannot listen on {self.config.host}:{self.config.port}: {end.__context__}"
                 ) from None
+            except OSError as error:
+                raise ListenError(f"cannot listen on {self.config.uds}: {error}") from None
         if self._metrics_port is not None and not self.should_exit:
             await self._listen_for_operators()
         for server in self.servers:
@@ -93,9 +95,11 @@ class DrainingServer(uvicorn.Server):
         try:
             opened = await loop.create_server(protocol, self._metrics_host, self._metrics_port)
         except OSError as error:
-            logger.error("metrics_port: %s", error)
             await self.shutdown()
-            sys.exit(1)
+            raise ListenError(
+                f"cannot listen on {self._metrics_host}:{self._metrics_port} "
+                f"(metrics_port): {error}"
+            ) from None
         self.servers.append(opened)
         logger.info("Metrics and docs at http://%s:%s", self._metrics_host, self._metrics_port)
 
@@ -147,6 +151,7 @@ async def serve(settings: Settings) -> None:
         make_app(settings, service, keys),
         host=settings.host,
         port=settings.port,
+        uds=str(settings.uds) if settings.uds else None,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -184,6 +189,8 @@ async def serve(settings: Settings) -> None:
         stores.cancel()
         await asyncio.gather(models, progress, stores, return_exceptions=True)
         keys.close()
+        if settings.uds is not None and server.started:
+            settings.uds.unlink(missing_ok=True)
         # Last of all: what ended until now has been settled.
         await service.spending.aclose()
     if failure is not None:
@@ -236,15 +243,15 @@ def _bound_stalled(listener: Any, seconds: float) -> None:
 
 def _with_key(settings: Settings) -> Settings:
     """Make a key where anyone on the network could reach the server."""
-    if keys_required(settings) or is_loopback(settings.host):
+    if keys_required(settings) or settings.uds or is_loopback(settings.host):
         return settings
     key = f"sk-{secrets.token_urlsafe(32)}"
-    print(
+    _announce(
+        settings,
+        logging.WARNING,
         f"No key is set, and {settings.host} can be reached from other machines.\n"
         f"Made one for this run; requests must carry it: {key}\n"
         "Set your own by INFERNEO_API_KEY or --api-key, or make some: inferneo-server keys create.",
-        file=sys.stderr,
-        flush=True,
     )
     return settings.model_copy(update={"api_key": SecretStr(key)})
 
@@ -264,7 +271,15 @@ async def _tell_progress(settings: Settings, server: DrainingServer, service: Se
     _leave_to_themselves()
     route, body = _example(service.registry.tasks)
     banner = _banner(settings, _url(server), loop.time() - started, route, body)
-    print(banner, file=sys.stderr, flush=True)
+    _announce(settings, logging.INFO, banner)
+
+
+def _announce(settings: Settings, level: int, text: str) -> None:
+    """Tell the operator what is no line of the log; it is one where programs read that."""
+    if settings.log_format == "json":
+        logger.log(level, "%s", text.strip())
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _leave_to_themselves() -> None:
@@ -278,6 +293,9 @@ def _leave_to_themselves() -> None:
 
 
 def _url(server: uvicorn.Server) -> str:
+    if server.config.uds is not None:
+        # What programs that connect to a socket are given beside it.
+        return f"{'https' if server.config.is_ssl else 'http'}://localhost"
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     scheme = "https" if server.config.is_ssl else "http"
@@ -302,13 +320,16 @@ def _banner(settings: Settings, url: str, seconds: float, route: str, body: str)
         if not keys_required(settings)
         else '\n    -H "Authorization: Bearer $INFERNEO_API_KEY" \\'
     )
+    unix = f"--unix-socket {settings.uds} " if settings.uds else ""
+    # No browser speaks to a Unix socket.
+    pages = "" if unix else f"Playground: {url}/playground    Documentation: {url}/docs    "
     return f"""
   Inferneo serves {settings.model_name} at {url}/v1 (loaded in {seconds:.0f} s)
 
   Try it:
-  curl -N {url}/v1/{route} \\{key}
+  curl -N {unix}{url}/v1/{route} \\{key}
     -H 'Content-Type: application/json' \\
     -d '{body}'
 
-  Playground: {url}/playground    Documentation: {url}/docs    Stop: Ctrl-C
+  {pages}Stop: Ctrl-C
 """

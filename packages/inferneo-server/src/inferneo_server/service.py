@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any
 
 from inferneo_core.chat import ChatCompletionRequest
 from inferneo_core.codec import encode
@@ -124,6 +125,12 @@ class Service:
             spend.place = await self.queues.of(lease.name).enter(identity, demand, places)
             yield
 
+    def note_prompt(self, asked: Any) -> None:
+        """Log what a model is asked, where the settings want that."""
+        if self._log_prompts:
+            # As JSON: a line of the log stays a line.
+            logger.info("Asked for: %.*s", MAX_LOGGED_PROMPT, encode(asked).decode())
+
     def models(self, identity: Identity) -> list[Model]:
         """The models that somebody may ask for now."""
         allowed = identity.models
@@ -212,8 +219,10 @@ class Service:
         # Not sooner: what had begun before may still be joined.
         if self.draining:
             raise Draining
-        if self._log_prompts:
-            _log_prompt(request)
+        if isinstance(request, ChatCompletionRequest):
+            self.note_prompt(request.messages)
+        else:
+            self.note_prompt(request.prompt)
         return self._generate(request, terms, wording)
 
     async def _generate(
@@ -236,9 +245,3 @@ class Service:
                 queues=self.queues,
                 log_bytes=self.streams.log_bytes,
             )
-
-
-def _log_prompt(request: ChatCompletionRequest | CompletionRequest) -> None:
-    asked = request.messages if isinstance(request, ChatCompletionRequest) else request.prompt
-    # As JSON: a line of the log stays a line.
-    logger.info("Asked for: %.*s", MAX_LOGGED_PROMPT, encode(asked).decode())

@@ -11,6 +11,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "Server": (
         "host",
         "port",
+        "uds",
         "tls_*",
         "cors_*",
         "drain_*",

@@ -4,6 +4,7 @@ A flag wins over the environment, that over the file.
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -25,7 +26,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SourceError
 
 from inferneo_server.access.identity import Limits
-from inferneo_server.access.settings import JwtSettings, KeyEntry
+from inferneo_server.access.settings import JwtSettings, KeyEntry, Origin
 from inferneo_server.environment import (
     ENV_PREFIX,
     Environment,
@@ -41,8 +42,6 @@ from inferneo_server.model_spec import (
     EngineName,
     ModelSpec,
     name_of,
-    reasoning_of,
-    source_of,
 )
 
 __all__ = ["EMBEDDED_MODEL", "Settings", "load_settings"]
@@ -61,8 +60,14 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field(
+        "127.0.0.1",
+        description="address to listen on; `0.0.0.0` is all of IPv4, `::` all of IPv6",
+    )
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    uds: Annotated[Path, AfterValidator(Path.expanduser)] | None = Field(
+        None, description="a Unix socket to listen on, in the place of host and port"
+    )
     model: str = Field(
         EMBEDDED_MODEL, description="Hugging Face id, local path, or the embedded model"
     )
@@ -124,7 +129,7 @@ class Settings(BaseSettings):
     jwt: JwtSettings | None = Field(
         None, description="which JSON Web Tokens are let in, as a table (see operations)"
     )
-    cors_origins: list[str] = Field(
+    cors_origins: list[Origin] = Field(
         default_factory=list,
         description="origins of pages that may call from a browser, beside the server's own; "
         "* is any",
@@ -234,9 +239,14 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="what is logged"
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="how a line of the log is written"
+    )
     access_log: bool = Field(True, description="one line for each request")
     log_prompts: bool = Field(
-        False, description="log the prompts of chats and texts, a line for each; never the answers"
+        False,
+        description="log what models are asked to answer, embed or score, a line for each; "
+        "never the answers",
     )
 
     @classmethod
@@ -319,16 +329,6 @@ class Settings(BaseSettings):
         """The default model's name in requests."""
         return self.served_model_name or name_of(self.model)
 
-    @property
-    def reasoning(self) -> str | None:
-        """vLLM's name of the default model's parser of reasoning; None is none."""
-        return reasoning_of(self.model, self.reasoning_parser)
-
-    @property
-    def model_source(self) -> str:
-        """Where the engine loads the default model from: a Hugging Face id or a path."""
-        return source_of(self.model)
-
 
 def load_settings(config: str | None = None, **flags: Any) -> Settings:
     """Read all sources into one table.
@@ -345,7 +345,7 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
     try:
         return Settings(config=config, **flags)  # type: ignore[call-arg]
     except SourceError as error:
-        raise SettingsError(f"environment: {error}") from None
+        raise SettingsError(_explain_source(str(error))) from None
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
 
@@ -362,9 +362,7 @@ class UnknownVariable(NamedTuple):
 
 
 def unknown_variables() -> list[UnknownVariable]:
-    """The variables that no setting reads. Others may have set those that resemble none: where a
-    service is called Inferneo, Kubernetes does.
-    """
+    """The variables that no setting reads. Others may have set those that resemble none."""
     found = []
     for name in sorted(variables()):
         setting = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
@@ -372,6 +370,14 @@ def unknown_variables() -> list[UnknownVariable]:
             near = difflib.get_close_matches(setting, Settings.model_fields, n=1, cutoff=0.7)
             found.append(UnknownVariable(name, f"{ENV_PREFIX}{near[0].upper()}" if near else None))
     return found
+
+
+def _explain_source(told: str) -> str:
+    """Which variable holds no JSON; the library names its setting, and its own class."""
+    found = re.search(r'value for field "(\w+)"', told)
+    if found is None:
+        return f"environment: {told}"
+    return f"{ENV_PREFIX}{found[1].upper()}: a list or a table is given as JSON, and this is none"
 
 
 def _explain(problem: Any) -> str:

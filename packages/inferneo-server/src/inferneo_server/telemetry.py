@@ -16,6 +16,9 @@ RAW_SEND = "inferneo_send"
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's, for a client that hung up before it had its answer
 
+ACCESS_FIELDS = ("method", "path", "status", "milliseconds", "request_id", "client", "who")
+"""What the values of a request's log line are, in their order."""
+
 _SOUND_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 access_logger = logging.getLogger("inferneo_server.access")
@@ -67,7 +70,11 @@ class Telemetry:
                 # Without the query, which may hold a token.
                 seconds = time.perf_counter() - started
                 access_logger.info(
-                    "WebSocket %s closed after %.1f s %s", logged_path(scope), seconds, who(scope)
+                    "WebSocket %s closed after %.1f s %s %s",
+                    logged_path(scope),
+                    seconds,
+                    _client(scope),
+                    who(scope),
                 )
 
     def _record(self, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:
@@ -79,14 +86,21 @@ class Telemetry:
         request_seconds.observe(seconds)
         if self._access_log:
             access_logger.info(
-                "%s %s %d %.1f ms %s %s",
+                "%s %s %d %.1f ms %s %s %s",
                 scope["method"],  # type: ignore[typeddict-item]
                 logged_path(scope),
                 status,
-                seconds * 1000,
+                round(seconds * 1000, 3),
                 request_id.decode(),
+                _client(scope),
                 who(scope),
             )
+
+
+def _client(scope: Scope) -> str:
+    """The address that a connection comes from, which may be a proxy's."""
+    client = scope.get("client")
+    return client[0] if client else "-"
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -153,17 +153,16 @@ def _positive(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
+    return int(text)
 
 
 def _levels(text: str) -> list[int]:
-    try:
-        return sorted({_count(part) for part in text.split(",")})
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list as 1,2,4") from None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list as 1,2,4")
+    return sorted({_count(part.strip()) for part in parts})
 
 
 def _report(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from inferneo_client._options import Retry
+from inferneo_client._options import Retry, base_url_of
 from inferneo_client._sync import Inferneo
 from inferneo_client.cli.console import Failure, complain, harmless, message_of, status_of
 from inferneo_client.transports.httpx import HttpxTransport
@@ -19,10 +19,8 @@ _RETRY = Retry(attempts=2)
 STREAM_RETRY = Retry(attempts=12, delay=0.5, max_delay=5.0, resume_for=60.0)
 
 
-def address_of(url: str | None) -> str | None:
+def address_of(url: str) -> str:
     """The address as the SDK takes it: `host:8000` is enough to type."""
-    if not url:
-        return None
     if "://" not in url:
         url = f"http://{url}"
     return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"
@@ -35,13 +33,17 @@ def connected(given: argparse.Namespace) -> Iterator[Inferneo]:
     Raises:
         Failure: for what the server, or the way to it, makes fail.
     """
+    base_url = address_of(base_url_of(given.base_url))
+    if not base_url.lower().startswith(("http://", "https://")):
+        raise Failure(
+            f"{base_url} is no address of a server: it begins with http:// or https://", 2
+        )
     options: dict[str, Any] = {
-        "base_url": address_of(given.base_url),
+        "base_url": base_url,
         "api_key": given.api_key,
         "timeout": given.timeout,
         "retry": _RETRY,
     }
-    base_url = Inferneo(**options).base_url
     # Ctrl-C interrupts a wait of Python's own sockets, and not one of a library beneath Python.
     with Inferneo(**options, http_client=HttpxTransport(base_url)) as client:
         try:

@@ -16,7 +16,9 @@ from msgspec import Struct, field
 _EXTRA = " extra"
 
 
-class Answer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class Answer(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, repr_omit_defaults=True, gc=False
+):
     """Something that a server answered; never part of a reference cycle."""
 
     unknown: dict[str, Any] | None = field(default=None, name=_EXTRA)

@@ -100,6 +100,18 @@ class ClaimNames(BaseModel):
     limits: str = "limits"
 
 
+def _check_origin(origin: str) -> str:
+    """What browsers send, for another text would never be met: a scheme, a host, maybe a port."""
+    parts = urlsplit(origin)
+    if origin in ("*", "null") or origin == f"{parts.scheme}://{parts.netloc}" != "://":
+        return origin
+    meant = f"{parts.scheme or 'https'}://{parts.netloc or parts.path.partition('/')[0]}"
+    raise ValueError(f"{origin!r} is no origin; did you mean {meant}?")
+
+
+Origin = Annotated[str, AfterValidator(_check_origin)]
+
+
 def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from inferneo_server.cli.unknown_flags import advice
 from inferneo_server.engines.lifeline import die_with_parent
 
 # Engine processes import this module first of all, and bind their lives to the server's here.
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _refuse(name: str) -> int:
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     told = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+    if "/" in name:
+        told = f"to serve that model: inferneo-server {DEFAULT} {name}"
     print(f"inferneo-server: there is no command {name}; {told}", file=sys.stderr)
     return WRONG_USAGE
 
@@ -96,10 +99,10 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         values, rest = super().parse_known_args(args, namespace)
         if rest:
-            given = rest[0].partition("=")[0]
-            near = difflib.get_close_matches(given, self._option_string_actions, n=1)
-            guess = f"; did you mean {near[0]}?" if near else ""
-            self.error(f"{given} is not known{guess}")
+            flag = rest[0].partition("=")[0]
+            self.error(
+                f"{flag} is not known{advice(flag, args or [], self._option_string_actions)}"
+            )
         return values, rest
 
 

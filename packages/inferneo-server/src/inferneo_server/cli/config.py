@@ -10,6 +10,7 @@ from inferneo_server.cli.flags import add_settings, given_settings, settings_of
 from inferneo_server.setting_groups import grouped
 from inferneo_server.setting_sources import Explained, explain
 from inferneo_server.settings import unknown_variables
+from inferneo_server.transports.tls import Certificate, TlsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,11 @@ def run(values: argparse.Namespace) -> int:
         Failure: it would be refused, or a variable is no setting.
     """
     settings = settings_of(values)
+    if settings.tls_cert:
+        try:
+            Certificate(settings.tls_cert, settings.tls_key)
+        except TlsError as error:
+            raise Failure(str(error)) from None
     if unknown := unknown_variables():
         raise Failure("\n".join(map(str, unknown)))
     flags = given_settings(values)

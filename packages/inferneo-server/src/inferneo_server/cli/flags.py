@@ -9,16 +9,26 @@ from inferneo_server.model_spec import is_missing
 from inferneo_server.setting_groups import grouped
 from inferneo_server.settings import Settings, load_settings
 
+# The model that stands without its flag, as `vllm serve` takes it.
+_PLACED = "placed_model"
+
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Give a parser `--config` and a flag for each setting, in groups."""
+    """Give a parser the model, `--config`, and a flag for each setting, in groups."""
     parser.epilog = (
         f"Each flag is also an environment variable ({ENV_PREFIX}PORT for --port) and a "
         "line of the file (port: 8000). A flag wins over the environment, that over the file."
     )
     # That of argparse would name each flag before it explains any.
-    parser.usage = f"{parser.prog} [--config FILE] [--SETTING VALUE ...]"
+    parser.usage = f"{parser.prog} [MODEL] [--config FILE] [--SETTING VALUE ...]"
     parser.formatter_class = _Formatter
+    parser.add_argument(
+        _PLACED,
+        metavar="MODEL",
+        nargs="?",
+        default=argparse.SUPPRESS,
+        help="the model to serve, as --model says it",
+    )
     parser.add_argument(
         "--config", metavar="FILE", default=argparse.SUPPRESS, help="YAML file with settings"
     )
@@ -50,9 +60,19 @@ def flag(name: str) -> str:
 
 
 def given_settings(values: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says of settings, and `config`, where they are given."""
+    """What the command line says of settings, and `config`, where they are given.
+
+    Raises:
+        Failure: it names two models.
+    """
     names = {"config", *Settings.model_fields}
-    return {name: value for name, value in vars(values).items() if name in names}
+    given = {name: value for name, value in vars(values).items() if name in names}
+    placed = getattr(values, _PLACED, None)
+    if placed is None:
+        return given
+    if "model" in given:
+        raise Failure(f"model: {placed} and --model {given['model']} are both given")
+    return {**given, "model": placed}
 
 
 def settings_of(values: argparse.Namespace) -> Settings:
@@ -61,8 +81,9 @@ def settings_of(values: argparse.Namespace) -> Settings:
     Raises:
         Failure: a setting is wrong, or the folder of a model is not there.
     """
+    given = given_settings(values)
     try:
-        settings = load_settings(**given_settings(values))
+        settings = load_settings(**given)
     except SettingsError as error:
         raise Failure(str(error)) from None
     # An engine would take it for a name, and look for it for a minute.

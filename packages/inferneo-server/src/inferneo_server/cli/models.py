@@ -133,7 +133,8 @@ def _ask(
     """
     from inferneo_server.environment import variables
 
-    url = values.url.rstrip("/").removesuffix("/v1")
+    url = values.url if "://" in values.url else f"http://{values.url}"
+    url = url.rstrip("/").removesuffix("/v1")
     key = values.api_key or variables().get("INFERNEO_API_KEY")
     headers = {"content-type": "application/json"}
     headers |= {"authorization": f"Bearer {key}"} if key else {}

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import sys
 
 from inferneo_server.cli import Failure
 from inferneo_server.cli.flags import add_settings, settings_of
@@ -27,21 +26,19 @@ def run(values: argparse.Namespace) -> int:
 
     from inferneo_server.database import DatabaseError
     from inferneo_server.engines.base import EngineStartError
+    from inferneo_server.log_lines import set_up_logs
     from inferneo_server.server import ListenError, serve
     from inferneo_server.transports.tls import TlsError
 
-    # Of what others log, warnings; the level is for our own lines.
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
-    for name in ("inferneo_server", "uvicorn"):
-        logging.getLogger(name).setLevel(settings.log_level.upper())
+    set_up_logs(settings.log_level, settings.log_format)
     for unknown in unknown_variables():
         logging.getLogger("inferneo_server").warning("%s", unknown)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
-    except (DatabaseError, ListenError, TlsError) as error:
+    except DatabaseError as error:
+        raise Failure(f"{error}; --state-dir names another folder") from None
+    except (ListenError, TlsError) as error:
         raise Failure(str(error)) from None
     except EngineStartError as error:
         raise Failure(f"{settings.model} cannot be served: {error}") from None

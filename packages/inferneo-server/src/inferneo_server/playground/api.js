@@ -4,18 +4,20 @@ import {KeyRefused, RequestFailed} from './session.js';
 
 /** The ids of the models that are served; none while the first one is loading. */
 export async function models(key) {
-  const answer = await call('GET', '/v1/models', key);
+  const answer = await call('GET', 'v1/models', key);
   const {data} = await answer.json();
   return data.map((model) => model.id);
 }
 
 /** End an answer whose socket is gone. If the server cannot be told, it ends it by itself soon. */
 export function abandon(id, key) {
-  call('DELETE', `/v1/streams/${encodeURIComponent(id)}`, key).catch(() => {});
+  call('DELETE', `v1/streams/${encodeURIComponent(id)}`, key).catch(() => {});
 }
 
+// A path has no slash at its beginning: a proxy may have put all of the server below a path of its own.
 async function call(method, path, key) {
-  const answer = await fetch(path, {method, headers: authorization(key), cache: 'no-store'});
+  const url = new URL(`../${path}`, import.meta.url);
+  const answer = await fetch(url, {method, headers: authorization(key), cache: 'no-store'});
   if (answer.ok) return answer;
   const {error} = await answer.json();
   throw answer.status === 401 ? new KeyRefused(error.message) : new RequestFailed(error);

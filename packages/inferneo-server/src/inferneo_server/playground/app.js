@@ -16,7 +16,7 @@ const [prompt, send, stop, select] = [at('prompt'), at('send'), at('stop'), at('
 const [dialog, keyField, keyError] = [at('key-dialog'), at('key'), at('key-error')];
 const wide = matchMedia('(min-width: 60rem)');
 
-const socketUrl = new URL('/v1/chat/completions', location.href);
+const socketUrl = new URL('../v1/chat/completions', import.meta.url);
 socketUrl.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
 
 let key = load('key', '');

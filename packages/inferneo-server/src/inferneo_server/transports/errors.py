@@ -24,9 +24,12 @@ from inferneo_core.errors import (
 )
 from inferneo_core.messages import error_body as messages_body
 from inferneo_core.native import error_body as native_body
+from inferneo_server.transports.probes import takes_head
 
 _MESSAGES = "/v1/messages"
 _NATIVE = "/api/v1"
+# What clients ask for whose base URL has no `/v1`.
+_BARE = ("/chat/completions", "/completions", "/models", "/embeddings", "/responses")
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +63,9 @@ def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError
         case ApiError():
             return error
         case MethodNotAllowedException():
-            return MethodNotAllowed(f"{path} does not take {method}", headers=_allow(error))
+            return MethodNotAllowed(f"{path} does not take {method}", headers=_allow(error, path))
         case NotFoundException():
-            return NotFound(f"There is nothing at {path}")
+            return NotFound(f"There is nothing at {path}{_advice(path)}")
         case ValidationException():
             return InvalidRequest("The body is missing, or does not fit")
         case HTTPException() if error.status_code < 500:
@@ -71,10 +74,21 @@ def to_api_error(error: Exception, method: str = "", path: str = "") -> ApiError
     return ServerError("The server failed on this request")
 
 
-def _allow(error: HTTPException) -> dict[str, str]:
-    """The methods that a path takes; to Litestar a WebSocket is one of them."""
-    methods = (error.headers or {}).get("allow", "").split(", ")
-    return {"allow": ", ".join(method for method in methods if method != "websocket")}
+def _advice(path: str) -> str:
+    """What is wrong with the base URL of a client whose every request would end here."""
+    if path.startswith(_BARE):
+        return "; routes of OpenAI's begin with /v1, in which a client's base URL ends"
+    if path.startswith("/v1/v1/"):
+        return "; the client adds /v1 itself, so that its base URL must not end in it"
+    return ""
+
+
+def _allow(error: HTTPException, path: str) -> dict[str, str]:
+    """The methods that a path takes; to Litestar a WebSocket is one of them, and HEAD is none."""
+    methods = set((error.headers or {}).get("allow", "").split(", ")) - {"websocket"}
+    if "GET" in methods and takes_head(path):
+        methods.add("HEAD")
+    return {"allow": ", ".join(sorted(methods))}
 
 
 def _body(path: str, error: ApiError) -> Struct:

@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from litestar import Response, get
+from litestar import Request, Response, get
 from msgspec import Struct
 
 from inferneo_core.errors import NotFound
+from inferneo_server.access.check import logged_path
 from inferneo_server.transports.requests import ApiRequest
 
 _FOLDER = Path(__file__).parents[1] / "playground"
@@ -72,6 +73,12 @@ def page(
     return Response(file.body, media_type=file.media_type, headers=headers)
 
 
+def has_slash(request: Request[Any, Any, Any]) -> bool:
+    """Whether a path was sent with a slash at its end, which the router takes away: the links of a
+    page begin below it then."""
+    return logged_path(request.scope).endswith("/")
+
+
 def prefers_html(accept: str) -> bool:
     """Whether an `Accept` header names HTML, and before JSON, as those of browsers do."""
     weights: dict[str, float] = {}
@@ -97,13 +104,18 @@ def _weight(text: str) -> float:
 @get("/playground", include_in_schema=False)
 async def playground(request: ApiRequest) -> Response[Any]:
     """Give the page."""
-    return page(request)
+    return _moved() if has_slash(request) else page(request)
 
 
 @get("/playground/{name:str}", include_in_schema=False)
 async def playground_file(request: ApiRequest, name: str) -> Response[Any]:
     """Give what the page loads."""
-    return page(request, name)
+    return _moved() if name == "index.html" else page(request, name)
+
+
+def _moved() -> Response[Any]:
+    """The page has one address: its links begin there, wherever a proxy has put it."""
+    return Response(b"", status_code=308, headers={"location": "../playground"})
 
 
 handlers: list[Any] = [playground, playground_file]

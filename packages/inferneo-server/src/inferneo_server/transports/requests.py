@@ -134,6 +134,8 @@ class ApiRequest(Request[None, None, State]):
             # Before the client is asked for what it announces. The parser lets only digits pass.
             if name == b"content-length" and int(value) > limit:
                 raise _too_large(limit)
+            if name == b"content-encoding" and value.lower() != b"identity":
+                raise _encoded(value)
         while True:
             message = await self.receive()
             if message["type"] != "http.request":
@@ -154,6 +156,17 @@ def _too_large(limit: int) -> InvalidRequest:
         status=413,
         # The rest of it is not waited for.
         headers={"connection": "close"},
+    )
+
+
+def _encoded(coding: bytes) -> InvalidRequest:
+    """RFC 9110, section 15.5.16."""
+    return InvalidRequest(
+        f"The body is sent with the Content-Encoding '{coding.decode('latin-1')}'; "
+        "send it as it is",
+        code="unsupported_content_encoding",
+        status=415,
+        headers={"accept-encoding": "identity", "connection": "close"},
     )
 
 

@@ -23,7 +23,7 @@ from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.transports.errors import to_api_error
 from inferneo_server.transports.requests import refuse_or_name
-from inferneo_server.transports.session import Running, Session
+from inferneo_server.transports.session import Running, Session, limits_left
 
 # What a socket may go on from though it was not to be stored.
 UNSTORED_COUNT = 64
@@ -51,6 +51,8 @@ class ResponseError(Struct, frozen=True, kw_only=True, tag_field="type", tag="er
     status: int
     error: Any
     stream_id: str | UnsetType = UNSET
+    retry_after_ms: int | UnsetType = UNSET
+    limits: LimitsLeft | UnsetType = UNSET
 
 
 class ResponseSession(Session):
@@ -146,7 +148,7 @@ class ResponseSession(Session):
             return
         told = to_api_error(generation.error)
         if isinstance(told, RequestError):
-            await self._refuse_on(lane, told)
+            await self._refuse_on(lane, told, limits_left(running))
         else:
             await self._send(running.head + generation.form.end(told)[1:])
 
@@ -174,13 +176,21 @@ class ResponseSession(Session):
         if before is not None:
             await asyncio.wait([before])
 
-    async def _refuse_on(self, lane: str | None, error: Exception) -> None:
+    async def _refuse_on(
+        self, lane: str | None, error: Exception, limits: LimitsLeft | None = None
+    ) -> None:
         told = to_api_error(error)
-        stream_id = UNSET if lane is None else lane
-        refusal = ResponseError(status=told.status, error=told.body().error, stream_id=stream_id)
+        delay = told.headers.get("retry-after-ms")
+        refusal = ResponseError(
+            status=told.status,
+            error=told.body().error,
+            stream_id=UNSET if lane is None else lane,
+            retry_after_ms=int(delay) if delay else UNSET,
+            limits=told.limits or limits or UNSET,
+        )
         await self._send(encode(refusal))
 
     async def _fail(
         self, request_id: RequestId | None, error: Exception, limits: LimitsLeft | None = None
     ) -> None:
-        await self._refuse_on(None, error)
+        await self._refuse_on(None, error, limits)

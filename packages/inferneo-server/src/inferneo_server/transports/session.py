@@ -256,7 +256,7 @@ class Session:
             if isinstance(error, Cancelled):
                 await self._done(running)
             else:
-                await self._fail(running.request_id, error, _limits(running))
+                await self._fail(running.request_id, error, limits_left(running))
         finally:
             if running.reader is not None:
                 await running.reader.aclose()
@@ -314,7 +314,7 @@ class Session:
                 id=generation.id,
                 model=generation.form.model,
                 usage=generation.usage(),
-                limits=_limits(running) or msgspec.UNSET,
+                limits=limits_left(running) or msgspec.UNSET,
                 cancelled=isinstance(generation.error, Cancelled),
             )
         await self._send(encode(done))
@@ -367,7 +367,7 @@ class Session:
         await self._send_message({"type": "websocket.send", "text": frame.decode()})
 
 
-def _limits(running: Running) -> LimitsLeft | None:
+def limits_left(running: Running) -> LimitsLeft | None:
     """What the caller of a request that had begun has left, where that is limited."""
     spend = running.reader.generation.spend if running.reader else None
     return spend.left() if spend else None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from litestar import HttpMethod, Response, get, route
+from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -25,8 +25,6 @@ from inferneo_server.transports.requests import ApiRequest
 
 VERSION = version("inferneo-server")
 
-# Some load balancers probe by HEAD.
-PROBES = [HttpMethod.GET, HttpMethod.HEAD]
 # A probe waits no longer for what a driver says.
 DEVICES_SECONDS = 0.5
 MEMORY_KEPT_SECONDS = 1.0
@@ -104,7 +102,7 @@ async def _devices() -> list[Device]:
     return []
 
 
-@route(["/health", "/api/v1/health"], http_method=PROBES, tags=["Server"])
+@get(["/health", "/api/v1/health"], tags=["Server"])
 async def health(request: ApiRequest) -> Health:
     """Say that the process is alive; `/ready` tells whether it takes requests."""
     registry = request.service.registry
@@ -126,9 +124,8 @@ async def health(request: ApiRequest) -> Health:
     )
 
 
-@route(
+@get(
     "/ready",
-    http_method=PROBES,
     responses={503: ResponseSpec(Readiness, description="Not now", generate_examples=False)},
     tags=["Server"],
 )

@@ -3,6 +3,7 @@ time, and writes a response's head in one packet with its first body."""
 
 import asyncio
 import logging
+import sys
 from typing import Any, ClassVar
 
 import httptools
@@ -159,6 +160,8 @@ class ServerProtocol(HttpToolsProtocol):
         check_head(parser.get_method().decode(), parser.get_http_version(), self.url, self.headers)
         super().on_headers_complete()
         self._in_head, self._in_body = False, True
+        if parser.get_http_version() == "1.0":
+            _end_with_connection(self.cycle)
         if parser.should_upgrade():
             if self._should_upgrade():
                 return
@@ -257,6 +260,25 @@ class ServerProtocol(HttpToolsProtocol):
             cycle.disconnected = not cycle.response_complete
             cycle.message_event.set()
         super().connection_lost(exc)
+
+
+def _end_with_connection(cycle: RequestResponseCycle) -> None:
+    """Have a body of unknown length end with its connection: HTTP/1.0 has no chunks (RFC 9112,
+    section 6.1), and uvicorn sends them to it all the same."""
+    send, open_ended = cycle.send, False
+
+    async def send_plain(message: Any) -> None:
+        nonlocal open_ended
+        if message["type"] == "http.response.start":
+            open_ended = all(name != b"content-length" for name, _ in message["headers"])
+            if open_ended:
+                cycle.chunked_encoding, cycle.expected_content_length = False, sys.maxsize
+        elif open_ended and not message.get("more_body"):
+            # uvicorn checks in the end that all came which it expected.
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.send = send_plain  # type: ignore[method-assign]
 
 
 def http_protocol(limits: ConnectionLimits) -> type[ServerProtocol]:
