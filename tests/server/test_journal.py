@@ -66,7 +66,8 @@ def test_processes_see_what_the_others_wrote_and_leave_their_journals_alone(tmp_
         one, other = SqliteUsage(database), SqliteUsage(database)
         for expected in range(1, 5):
             one.add(USE)
-            assert await asyncio.gather(counted(one), counted(other)) == [expected, expected]
+            counts = await asyncio.gather(counted(one), counted(other))
+            assert [*counts] == [expected, expected]
         assert len(journals(database)) == 2
         await one.aclose()
         other.add(USE)

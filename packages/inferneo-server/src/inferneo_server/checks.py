@@ -39,7 +39,7 @@ def _with_allowed_tools(request: ChatCompletionRequest) -> ChatCompletionRequest
     if not request.tools:
         if choice not in (None, "none", "auto"):
             raise InvalidRequest("'tool_choice' needs 'tools'", param="tool_choice")
-        if choice is request.tools is None:
+        if choice is None and request.tools is None:
             return request
         return msgspec.structs.replace(request, tools=None, tool_choice=None)
     if isinstance(choice, NamedTool):

@@ -36,7 +36,7 @@ class HeadAsGet:
         ):
             await self._app(scope, receive, send)
             return
-        asked = {**scope, "method": "GET"}
+        asked: Any = {**scope, "method": "GET"}
         try:
             await self._app(asked, receive, send)
         finally:

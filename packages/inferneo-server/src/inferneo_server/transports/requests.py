@@ -64,8 +64,10 @@ class ApiRequest(Request[None, None, State]):
         """
         identity = self.identity
         # Litestar's table of headers would cost more than all that is done here. Of two, the first.
-        headers = reversed(self.scope["headers"])
-        asked = {name: value for name, value in headers if name in _TERMS}
+        asked: dict[bytes, bytes] = {}
+        for name, value in self.scope["headers"]:
+            if name in _TERMS:
+                asked.setdefault(name, value)
         if not asked:
             return Terms(identity=identity)
         resume_for, timeout, key = (_text(asked.get(name)) for name in _TERMS)
