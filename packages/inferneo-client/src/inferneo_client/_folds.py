@@ -114,8 +114,9 @@ class _ChatParts:
             self.content.append(delta.content)
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
-        if reasoning := delta.reasoning_text:
-            self.reasoning.append(reasoning)
+        # Nearly no piece has any, and a property costs as much as all of this.
+        if delta.reasoning is not None or delta.reasoning_content is not None:
+            self.reasoning.append(delta.reasoning_text or "")
         if delta.refusal:
             self.refusal.append(delta.refusal)
         if delta.role:

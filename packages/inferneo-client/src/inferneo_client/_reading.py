@@ -69,23 +69,28 @@ class Reading(Generic[C, W]):
         return self.path.rpartition("/")[2]
 
     def feed(self, data: bytes) -> list[C]:
-        """Take what was received, and give the chunks that it completes.
+        """Take what was received, and give the chunks that it completes; empty is the body's end.
 
         Raises:
             ApiError: the server has ended the stream with an error, behind all its chunks.
+            StreamTruncatedError: the body's end was not the end of the stream.
         """
-        chunks = self._decoder.feed(data)
+        if not data:
+            self._end()
+            return []
+        decoder, unfolded = self._decoder, self._unfolded
+        chunks = decoder.feed(data)
         if chunks:
-            self._unfolded += chunks
+            unfolded += chunks
             self._failures = 0
             if not self._begun:
                 self._begun = True
                 self.info.first_event_seconds = time.monotonic() - self.call.started
-            if len(self._unfolded) >= _FOLD_AT:
+            if len(unfolded) >= _FOLD_AT:
                 self._join()
-        elif self._decoder.error is not None:
-            raise self._told(self._decoder.error)
-        if self._decoder.done:
+        elif decoder.error is not None:
+            raise self._told(decoder.error)
+        if decoder.done:
             self.whole, self.running = True, False
         return chunks
 
@@ -119,13 +124,7 @@ class Reading(Generic[C, W]):
             phase="ttft",
         )
 
-    def ended(self) -> None:
-        """Take the end of the body.
-
-        Raises:
-            ApiError: the server has ended the stream with an error.
-            StreamTruncatedError: it was not the end of the stream.
-        """
+    def _end(self) -> None:
         if self._decoder.error is not None:
             raise self._told(self._decoder.error)
         self._join()
