@@ -125,8 +125,8 @@ def test_the_way_through_a_proxy_is_left_to_httpx(monkeypatch: pytest.MonkeyPatc
 def test_a_sync_client_loads_neither_httpx_nor_what_only_async_ones_need() -> None:
     names = ["httpx", "inferneo_client.transports.waiting"]
     script = (
-        "import sys; from inferneo_client._transports import plain_transport;"
-        f" plain_transport('http://127.0.0.1:9/v1'); print([n for n in {names} if n in sys.modules])"
+        "import sys; from inferneo_client._transports import plain_transport as transport;"
+        f" transport('http://127.0.0.1:9/v1'); print([n for n in {names} if n in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
