@@ -39,6 +39,7 @@ class _Pieces(asyncio.Protocol):
 
 async def _bare(url: str) -> None:
     address, loop = urlsplit(url), asyncio.get_running_loop()
+    assert address.hostname is not None and address.port is not None
     _, protocol = await loop.create_connection(_Pieces, address.hostname, address.port)
     while await protocol.received.get():
         pass

@@ -70,12 +70,13 @@ class OpenAnswer:
         self._response = response
         self._pieces = pieces
         self._errors = errors
+        # An OSError where another thread has closed what this one reads.
+        self._kinds: tuple[type[Exception], ...] = (*errors.kinds, OSError)
 
     def receive(self) -> bytes:
         try:
             return next(self._pieces, b"")
-        except (*self._errors.kinds, OSError) as error:
-            # An OSError where another thread has closed what this one reads.
+        except self._kinds as error:
             raise self._errors.ours(error) from error
 
     def close(self) -> None:

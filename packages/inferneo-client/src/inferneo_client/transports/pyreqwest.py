@@ -196,7 +196,7 @@ class AsyncPyreqwestTransport:
         if request.head is not None:
             builder = builder.timeout(timedelta(seconds=request.head))
         wait = AsyncioWait(_ERRORS)
-        response = await wait.of(builder.build().send, None)
+        response: Any = await wait.of(builder.build().send, None)
         body = bytes(await wait.of(response.bytes, None))
         return WholeResponse(response.status, dict(response.headers), body)
 

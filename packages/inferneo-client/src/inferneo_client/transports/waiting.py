@@ -91,7 +91,7 @@ class AsyncioWait:
                 future = waiting.send(None)
             except StopIteration as ready:
                 return ready.value  # type: ignore[no-any-return]
-            return (yield from self._rest(waiting, future, timeout))
+            return (yield from self._rest(waiting, future, timeout))  # type: ignore[no-any-return]
         except StopAsyncIteration:
             return b""
         except self._errors.kinds as error:
