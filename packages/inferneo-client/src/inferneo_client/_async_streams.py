@@ -93,28 +93,6 @@ class AsyncStream(Generic[C, W]):
     def _each(self, convert: Callable[[list[C]], list[T]]) -> AsyncIterator[T]:
         return _Iteration(self, convert)
 
-    async def _next(self) -> list[C]:
-        """Wait for the next chunks; none where the stream is over, and closed."""
-        reading = self._reading
-        try:
-            while not (self._closed or reading.whole or reading.cancelled):
-                try:
-                    self._receiving = True
-                    data = await self._answer.receive(reading.patience())
-                    self._receiving = False
-                    if chunks := reading.feed(data):
-                        return chunks
-                except ApiError as error:
-                    self._receiving = False
-                    if not reading.cancelled:
-                        await self._mend(error)
-        except BaseException:
-            self._receiving = False
-            await self.aclose()
-            raise
-        await self.aclose()
-        return []
-
     async def _mend(self, error: ApiError) -> None:
         """Pick the stream up again where the connection is to blame."""
         if not isinstance(error, ConnectionFailed | StreamTruncatedError):
@@ -139,7 +117,7 @@ class AsyncStream(Generic[C, W]):
             StreamInterruptedError: the stream was closed or cancelled before its end.
             ApiError: as iteration raises.
         """
-        while await self._next():
+        async for _ in self:
             pass
         if not self._reading.whole:
             raise unfinished(None, self.partial)
@@ -230,15 +208,32 @@ class _Iteration(AsyncIterator[T]):
             return self._left.pop()
         if not self._begun:
             self._begun, self._over = True, False
-        while not self._over:
-            chunks = await self._stream._next()
-            self._over = not chunks
-            items: list[T] = self._convert(chunks) if self._convert else chunks
-            if len(items) == 1:
-                return items[0]
-            if items:
-                self._left = items[::-1]
-                return self._left.pop()
+        # In one function with all that it waits for: each coroutine more is felt in every chunk.
+        stream, reading = self._stream, self._stream._reading
+        try:
+            while not (self._over or stream._closed or reading.whole or reading.cancelled):
+                try:
+                    stream._receiving = True
+                    data = await stream._answer.receive(reading.patience())
+                    stream._receiving = False
+                    items: list[T] = reading.feed(data)
+                    if self._convert is not None:
+                        items = self._convert(items)
+                    if len(items) == 1:
+                        return items[0]
+                    if items:
+                        self._left = items[::-1]
+                        return self._left.pop()
+                except ApiError as error:
+                    stream._receiving = False
+                    if not reading.cancelled:
+                        await stream._mend(error)
+        except BaseException:
+            stream._receiving = False
+            await stream.aclose()
+            raise
+        self._over = True
+        await stream.aclose()
         raise StopAsyncIteration
 
     def __del__(self) -> None:

@@ -1,7 +1,8 @@
 """Receives an open answer of httpx or of httpcore, which are alike; hands on its body in pieces."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from socket import SHUT_RDWR
 from typing import Any, Self
 
@@ -118,12 +119,11 @@ class AsyncOpenAnswer:
         self.headers: Mapping[str, str] = headers
         self._response = response
         self._pieces = pieces
-        self._next = pieces.__anext__
         self._errors = errors
         self._wait = new_wait(errors)
-
-    def receive(self, timeout: float | None) -> Awaitable[bytes]:
-        return self._wait.of(self._next, timeout)
+        self.receive: Callable[[float | None], Awaitable[bytes]] = partial(
+            self._wait.of, pieces.__anext__
+        )
 
     async def aclose(self) -> None:
         self._wait.close()
@@ -134,7 +134,7 @@ class AsyncOpenAnswer:
             # where the garbage collector would have to, some time later and perhaps with no loop.
             with contextlib.suppress(*self._errors.own, RuntimeError, StopAsyncIteration):
                 while True:
-                    await self._next()
+                    await anext(self._pieces)
 
     def abort(self) -> None:
         self._wait.abort()
