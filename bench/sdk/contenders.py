@@ -9,7 +9,7 @@ from openai import AsyncOpenAI, OpenAI
 from bench.sdk.server import DONE, LAST, WHOLE, WORD
 from inferneo_client import AsyncInferneo, Inferneo
 from inferneo_client._transport import SyncResponse, WholeResponse, WireRequest
-from inferneo_client.transports.httpx import AsyncHttpxTransport, HttpxTransport
+from inferneo_client.transports.httpcore import AsyncHttpcoreTransport, HttpcoreTransport
 
 MESSAGES: Final[Any] = [{"role": "user", "content": "Hello"}]
 CHUNKS: Final = 2000
@@ -78,7 +78,7 @@ def over_sockets(url: str) -> dict[str, Any]:
     """Sync clients over real sockets."""
     return {
         OPENAI: OpenAI(base_url=url, api_key="x"),
-        OURS: Inferneo(base_url=url, http_client=HttpxTransport(url)),
+        OURS: Inferneo(base_url=url, http_client=HttpcoreTransport(url)),
         FAST: Inferneo(base_url=url),
     }
 
@@ -87,6 +87,6 @@ def over_sockets_async(url: str) -> dict[str, Any]:
     """Their async twins."""
     return {
         OPENAI: AsyncOpenAI(base_url=url, api_key="x"),
-        OURS: AsyncInferneo(base_url=url, http_client=AsyncHttpxTransport(url)),
+        OURS: AsyncInferneo(base_url=url, http_client=AsyncHttpcoreTransport(url)),
         FAST: AsyncInferneo(base_url=url),
     }

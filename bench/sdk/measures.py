@@ -5,7 +5,6 @@ import gc
 import resource
 import statistics
 import subprocess
-import sys
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ from bench.sdk.contenders import (
     over_sockets,
     over_sockets_async,
 )
+from bench.sdk.floors import Read, readers
 from bench.sdk.server import EVENTS
 from inferneo_client import Inferneo
 
@@ -121,6 +121,21 @@ def paced_us(rounds: int, url: str) -> Figures:
     return asyncio.run(main())
 
 
+def floors_us(rounds: int, url: str) -> Figures:
+    """CPU per paced event, as `paced_us`, of libraries that read and do nothing else."""
+
+    async def cost(read: Read) -> float:
+        started = time.process_time()
+        await asyncio.gather(*(read(url) for _ in range(_STREAMS)))
+        return _cpu_us(started, _STREAMS * EVENTS)
+
+    async def main() -> Figures:
+        async with readers() as found:
+            return await in_turn_async(rounds, found, cost)
+
+    return asyncio.run(main())
+
+
 def request_us(rounds: int, url: str) -> Figures:
     """CPU per request over a real socket, one after the other, sync."""
 
@@ -206,21 +221,26 @@ _READY: Final = {
 }
 
 
-def import_ms(rounds: int) -> tuple[Figures, Figures]:
+def import_ms(rounds: int, pythons: dict[str, Path]) -> tuple[Figures, Figures]:
     """CPU of an import, and of a client that is ready to send, over bare Python.
 
-    CPU and not wall time, which on a busy machine is that of its neighbours.
+    `pythons` are the interpreters of environments that have nothing else installed. CPU and not
+    wall time, which on a busy machine is that of its neighbours.
     """
 
-    def cost(statement: str) -> float:
+    def cost(command: tuple[Path, str]) -> float:
+        python, statement = command
         started = _children_s()
-        subprocess.run([sys.executable, "-c", statement], check=True)
+        # Isolated from the environment's PYTHONPATH: the installed files are meant.
+        subprocess.run([python, "-I", "-c", statement], check=True)
         return (_children_s() - started) * 1e3
 
-    bare = in_turn(rounds, {"bare": "pass"}, cost)["bare"]
-    imports = in_turn(rounds, _IMPORTS, cost)
-    ready = in_turn(rounds, _READY, cost)
+    def costs(statements: dict[str, str]) -> Figures:
+        return in_turn(rounds, {n: (pythons[n], text) for n, text in statements.items()}, cost)
+
+    bare = costs(dict.fromkeys(pythons, "pass"))
+    imports, ready = costs(_IMPORTS), costs(_READY)
     return (
-        {name: found - bare for name, found in imports.items()},
-        {name: found - bare for name, found in ready.items()},
+        {name: found - bare[name] for name, found in imports.items()},
+        {name: found - bare[name] for name, found in ready.items()},
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import trio
 
 from inferneo_client import ApiError, AsyncInferneo, Inferneo, Retry, Timeout
-from inferneo_client.transports.httpx import AsyncHttpxTransport, HttpxTransport
+from inferneo_client.transports.httpcore import AsyncHttpcoreTransport, HttpcoreTransport
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 QUICK = Retry(attempts=6, delay=0.001, max_delay=0.002)
@@ -47,7 +47,7 @@ class Deed(NamedTuple):
 
 def _sync(httpx: bool, *, session: bool = False) -> Callable[[str, dict[str, Any], Deed], Outcome]:
     def run(url: str, options: dict[str, Any], deed: Deed) -> Outcome:
-        transport = HttpxTransport(url) if httpx else None
+        transport = HttpcoreTransport(url) if httpx else None
         with Inferneo(base_url=url, http_client=transport, **options) as client:
             if not session:
                 return _deed(client, deed)
@@ -90,7 +90,7 @@ def _async(
     run_loop: Callable[..., Any], httpx: bool, *, session: bool = False
 ) -> Callable[[str, dict[str, Any], Deed], Outcome]:
     async def run(url: str, options: dict[str, Any], deed: Deed) -> Outcome:
-        transport = AsyncHttpxTransport(url) if httpx else None
+        transport = AsyncHttpcoreTransport(url) if httpx else None
         async with AsyncInferneo(base_url=url, http_client=transport, **options) as client:
             if session:
                 async with client.connect() as connected:

@@ -13,7 +13,7 @@ import pytest
 
 from inferneo_client import ApiError, Inferneo, NotFound
 from inferneo_client._transport import WholeResponse, WireRequest
-from inferneo_client.transports.httpx import HttpxTransport
+from inferneo_client.transports.httpcore import HttpcoreTransport
 from tests.client.batches import REQUESTS, SECONDS, WAYS, Way, answers_in, text
 from tests.client.scripted import ScriptedServer
 from tests.servers import RunningServer
@@ -59,7 +59,7 @@ class Counting:
     """A transport that notes how many requests are under way at once, and lets them meet."""
 
     def __init__(self, url: str, meet: int) -> None:
-        self._transport = HttpxTransport(url)
+        self._transport = HttpcoreTransport(url)
         self._barrier = threading.Barrier(meet)
         self._lock = threading.Lock()
         self.now = self.most = 0

@@ -13,7 +13,7 @@ import pytest
 
 from inferneo_client import ApiError, AsyncInferneo, Retry
 from inferneo_client._batch_file import BatchFile
-from inferneo_client.transports.httpx import AsyncHttpxTransport
+from inferneo_client.transports.httpcore import AsyncHttpcoreTransport
 from tests.client.batches import REQUESTS, SECONDS, WAYS, Way, answers_in, run_sync, text
 from tests.client.proxy import Fault, faulty_proxy
 from tests.client.scripted import ScriptedServer
@@ -163,12 +163,12 @@ def test_answers_over_several_lines_are_kept_on_one(ours: ScriptedServer, tmp_pa
 KILLED = r"""
 import sys
 from inferneo_client import Inferneo
-from inferneo_client.transports.httpx import HttpxTransport
+from inferneo_client.transports.httpcore import HttpcoreTransport
 
 url, file = sys.argv[1:]
 requests = [{"messages": [{"role": "user", "content": f"word {n}"}]} for n in range(12)]
 
-class Telling(HttpxTransport):
+class Telling(HttpcoreTransport):
     def exchange(self, request):
         response = super().exchange(request)
         sys.stdout.write("answer\n")
@@ -246,7 +246,7 @@ def test_cancelled_it_cancels_what_is_under_way(
             {**given, "max_tokens": 4000, "extra_body": {"ignore_eos": True}} for given in REQUESTS
         ]
         url, retry = f"{paced_server.url}/v1", Retry(resume_for=0)
-        transport = AsyncHttpxTransport(url)
+        transport = AsyncHttpcoreTransport(url)
         async with AsyncInferneo(base_url=url, retry=retry, http_client=transport) as client:
             await asyncio.wait_for(client.batch(long, file=tmp_path / "b"), 0.5)
 

@@ -8,7 +8,7 @@ import anyio.to_thread
 import pytest
 
 from inferneo_client import ApiError, AsyncInferneo, Inferneo, NotFound, Retry
-from inferneo_client.transports.httpx import AsyncHttpxTransport, HttpxTransport
+from inferneo_client.transports.httpcore import AsyncHttpcoreTransport, HttpcoreTransport
 from inferneo_core.errors import ModelNotFound
 from tests.client.campaign import plain
 from tests.client.flavours import FLAVOURS, MESSAGES, QUICK, SESSIONS, Deed, Flavour
@@ -29,7 +29,7 @@ def paced_server() -> Iterator[RunningServer]:
 @pytest.fixture(params=["httpx", "fast"])
 def client(request: pytest.FixtureRequest, simulated_server: RunningServer) -> Iterator[Inferneo]:
     url = f"{simulated_server.url}/v1"
-    transport = HttpxTransport(url) if request.param == "httpx" else None
+    transport = HttpcoreTransport(url) if request.param == "httpx" else None
     with Inferneo(base_url=url, http_client=transport) as made:
         yield made
 
@@ -139,7 +139,7 @@ def test_a_cancelled_call_stops_the_engine_at_once(
             tasks.cancel_scope.cancel()
 
     async def main() -> None:
-        transport = AsyncHttpxTransport(url) if kind == "httpx" else None
+        transport = AsyncHttpcoreTransport(url) if kind == "httpx" else None
         async with AsyncInferneo(base_url=url, http_client=transport) as client:
             if kind == "socket":
                 async with client.connect() as session:

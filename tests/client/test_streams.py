@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from inferneo_client import AsyncInferneo, Inferneo, StreamInterruptedError
-from inferneo_client.transports.httpx import AsyncHttpxTransport, HttpxTransport
+from inferneo_client.transports.httpcore import AsyncHttpcoreTransport, HttpcoreTransport
 from tests.client.flavours import MESSAGES, Left
 from tests.client.recorded import EVENTS, TEXT
 from tests.client.scripted import ScriptedServer
@@ -26,7 +26,7 @@ RUNS: dict[str, Callable[..., Any]] = {
 
 @pytest.fixture(params=["httpx", "fast"])
 def client(request: pytest.FixtureRequest, ours: ScriptedServer) -> Any:
-    transport = HttpxTransport(ours.url) if request.param == "httpx" else None
+    transport = HttpcoreTransport(ours.url) if request.param == "httpx" else None
     with Inferneo(base_url=ours.url, http_client=transport) as made:
         yield made
 
@@ -126,7 +126,9 @@ def run_async(server: ScriptedServer, loop: str, work: Any) -> None:
     """Do something with an async client on a loop; on asyncio, with each transport."""
 
     async def main() -> None:
-        for transport in [AsyncHttpxTransport(server.url), None][: 2 if loop == "asyncio" else 1]:
+        for transport in [AsyncHttpcoreTransport(server.url), None][
+            : 2 if loop == "asyncio" else 1
+        ]:
             server.reset()
             async with AsyncInferneo(base_url=server.url, http_client=transport) as client:
                 with anyio.fail_after(20):

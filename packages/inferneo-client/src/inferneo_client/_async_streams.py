@@ -1,7 +1,7 @@
 """Receives a call's open answer; hands on the stream that a caller iterates: the async flavour."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -93,44 +93,11 @@ class AsyncStream(Generic[C, W]):
     def _each(self, convert: Callable[[list[C]], list[T]]) -> AsyncIterator[T]:
         return _Iteration(self, convert)
 
-    def _over(self) -> bool:
-        return self._closed or self._reading.whole or self._reading.cancelled
-
-    async def _next(self) -> list[C]:
-        """Wait for the next chunks; none where the stream is over, and closed."""
-        try:
-            chunks = [] if self._over() else await self._receive()
-        except BaseException:
-            await self.aclose()
-            raise
-        if not chunks:
-            await self.aclose()
-        return chunks
-
-    async def _receive(self) -> list[C]:
-        reading = self._reading
-        while not reading.whole:
-            try:
-                patience = reading.patience()
-                self._receiving = True
-                try:
-                    data = await self._answer.receive(patience)
-                finally:
-                    self._receiving = False
-                if data:
-                    if chunks := reading.feed(data):
-                        return chunks
-                else:
-                    reading.ended()
-            except (ConnectionFailed, StreamTruncatedError) as cause:
-                if reading.cancelled:
-                    return []
-                await self._resume(cause)
-            except ApiError:
-                if reading.cancelled:
-                    return []
-                raise
-        return []
+    async def _mend(self, error: ApiError) -> None:
+        """Pick the stream up again where the connection is to blame."""
+        if not isinstance(error, ConnectionFailed | StreamTruncatedError):
+            raise error
+        await self._resume(error)
 
     async def _resume(self, cause: ConnectionFailed) -> None:
         reading = self._reading
@@ -150,7 +117,7 @@ class AsyncStream(Generic[C, W]):
             StreamInterruptedError: the stream was closed or cancelled before its end.
             ApiError: as iteration raises.
         """
-        while await self._next():
+        async for _ in self:
             pass
         if not self._reading.whole:
             raise unfinished(None, self.partial)
@@ -229,24 +196,44 @@ class _Iteration(AsyncIterator[T]):
     def __init__(self, stream: AsyncStream[Any, Any], convert: Any) -> None:
         self._stream = stream
         self._convert = convert
-        self._items: Iterator[T] = iter(())
+        # What came with others and is still to be given, the last one first.
+        self._left: list[T] = []
         # One that was never begun leaves the stream to others.
         self._over = True
         self._begun = False
 
     async def __anext__(self) -> T:
         # Chunks that came with others are not given either once the stream is cancelled.
-        if not self._stream._reading.cancelled:
-            for item in self._items:
-                return item
+        if self._left and not self._stream.cancelled:
+            return self._left.pop()
         if not self._begun:
             self._begun, self._over = True, False
-        while not self._over:
-            chunks = await self._stream._next()
-            self._over = not chunks
-            self._items = iter(self._convert(chunks) if self._convert else chunks)
-            for item in self._items:
-                return item
+        # In one function with all that it waits for: each coroutine more is felt in every chunk.
+        stream, reading = self._stream, self._stream._reading
+        try:
+            while not (self._over or stream._closed or reading.whole or reading.cancelled):
+                try:
+                    stream._receiving = True
+                    data = await stream._answer.receive(reading.patience())
+                    stream._receiving = False
+                    items: list[T] = reading.feed(data)
+                    if self._convert is not None:
+                        items = self._convert(items)
+                    if len(items) == 1:
+                        return items[0]
+                    if items:
+                        self._left = items[::-1]
+                        return self._left.pop()
+                except ApiError as error:
+                    stream._receiving = False
+                    if not reading.cancelled:
+                        await stream._mend(error)
+        except BaseException:
+            stream._receiving = False
+            await stream.aclose()
+            raise
+        self._over = True
+        await stream.aclose()
         raise StopAsyncIteration
 
     def __del__(self) -> None:

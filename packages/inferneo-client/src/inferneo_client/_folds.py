@@ -114,14 +114,16 @@ class _ChatParts:
             self.content.append(delta.content)
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
-        if reasoning := delta.reasoning_text:
-            self.reasoning.append(reasoning)
+        # Nearly no piece has any, and a property costs as much as all of this.
+        if delta.reasoning is not None or delta.reasoning_content is not None:
+            self.reasoning.append(delta.reasoning_text or "")
         if delta.refusal:
             self.refusal.append(delta.refusal)
         if delta.role:
             self.role = delta.role
-        for piece in delta.tool_calls or ():
-            self.calls.add(piece)
+        if delta.tool_calls:
+            for piece in delta.tool_calls:
+                self.calls.add(piece)
         if choice.logprobs is not None and choice.logprobs.content:
             self.logprobs = [*(self.logprobs or ()), *choice.logprobs.content]
 
@@ -154,8 +156,10 @@ class ChatFold:
 
     def add(self, chunks: Iterable[ChatCompletionChunk]) -> None:
         for chunk in chunks:
-            self._first = self._first or chunk
-            self._usage = chunk.usage or self._usage
+            if self._first is None:
+                self._first = chunk
+            if chunk.usage is not None:
+                self._usage = chunk.usage
             for choice in chunk.choices:
                 parts = self._choices.get(choice.index)
                 if parts is None:

@@ -60,6 +60,9 @@ class Reading(Generic[C, W]):
         self._unfolded: list[C] = []
         self._failures = 0
         self._begun = False
+        # From its first event on, a stream without a deadline has the same patience with each.
+        self._steady = False
+        self._idle = call.options.timeout.idle
         # Each attempt has its own time for the first event, as for the head of its answer.
         self._since = call.sent
 
@@ -69,23 +72,28 @@ class Reading(Generic[C, W]):
         return self.path.rpartition("/")[2]
 
     def feed(self, data: bytes) -> list[C]:
-        """Take what was received, and give the chunks that it completes.
+        """Take what was received, and give the chunks that it completes; empty is the body's end.
 
         Raises:
             ApiError: the server has ended the stream with an error, behind all its chunks.
+            StreamTruncatedError: the body's end was not the end of the stream.
         """
-        chunks = self._decoder.feed(data)
+        if not data:
+            self._end()
+            return []
+        decoder, unfolded = self._decoder, self._unfolded
+        chunks = decoder.feed(data)
         if chunks:
-            self._unfolded += chunks
+            unfolded += chunks
             self._failures = 0
             if not self._begun:
-                self._begun = True
+                self._begun, self._steady = True, self.call.deadline is None
                 self.info.first_event_seconds = time.monotonic() - self.call.started
-            if len(self._unfolded) >= _FOLD_AT:
+            if len(unfolded) >= _FOLD_AT:
                 self._join()
-        elif self._decoder.error is not None:
-            raise self._told(self._decoder.error)
-        if self._decoder.done:
+        elif decoder.error is not None:
+            raise self._told(decoder.error)
+        if decoder.done:
             self.whole, self.running = True, False
         return chunks
 
@@ -95,9 +103,11 @@ class Reading(Generic[C, W]):
         Raises:
             TimedOut: there is no time left for it.
         """
+        if self._steady:
+            return self._idle
         call, timeout = self.call, self.call.options.timeout
-        if call.deadline is None and (self._begun or timeout.ttft is None):
-            return timeout.idle if self._begun else None
+        if call.deadline is None and timeout.ttft is None:
+            return None
         now = time.monotonic()
         if call.deadline is not None and now >= call.deadline:
             raise deadline_passed(call)
@@ -119,13 +129,7 @@ class Reading(Generic[C, W]):
             phase="ttft",
         )
 
-    def ended(self) -> None:
-        """Take the end of the body.
-
-        Raises:
-            ApiError: the server has ended the stream with an error.
-            StreamTruncatedError: it was not the end of the stream.
-        """
+    def _end(self) -> None:
         if self._decoder.error is not None:
             raise self._told(self._decoder.error)
         self._join()
@@ -177,6 +181,10 @@ class Reading(Generic[C, W]):
         """The error of a stream that is lost, or of a call whose time is up."""
         if isinstance(cause, TimedOut) and cause.phase == "total":
             return cause
+        remaining = self.call.remaining()
+        if remaining is not None and remaining <= 0:
+            # A library may bound its wait by the same time, and be the first to see it pass.
+            return deadline_passed(self.call)
         self.running = False
         if isinstance(cause, StreamInterruptedError):
             return cause

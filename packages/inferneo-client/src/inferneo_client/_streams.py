@@ -110,11 +110,8 @@ class Stream(Generic[C, W]):
                 reading.patience()
                 with self._receiving:
                     data = self._answer.receive()
-                if data:
-                    if chunks := reading.feed(data):
-                        return chunks
-                else:
-                    reading.ended()
+                if chunks := reading.feed(data):
+                    return chunks
             except (ConnectionFailed, StreamTruncatedError) as cause:
                 if reading.cancelled:
                     return []

@@ -5,7 +5,7 @@ in them only where the server cannot have seen the request. A WebSocket's raises
 answered its handshake with, too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -89,7 +89,7 @@ class AsyncResponse(Protocol):
     status: int
     headers: Mapping[str, str]
 
-    async def receive(self, timeout: float | None) -> bytes:
+    def receive(self, timeout: float | None) -> Awaitable[bytes]:
         """Wait for the next piece of the body for so many seconds; empty at its end.
 
         Raises:

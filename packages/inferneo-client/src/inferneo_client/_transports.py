@@ -1,8 +1,11 @@
 """Receives a caller's choice of HTTP client, or none; hands on the transport that carries calls."""
 
 import importlib.util
+import os
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from inferneo_client._transport import AsyncTransport, SyncTransport
 
@@ -33,9 +36,22 @@ def _transport(base_url: str, client: Any) -> SyncTransport:
         from inferneo_client.transports.pyreqwest import PyreqwestTransport
 
         return PyreqwestTransport()
+    if client is None:
+        return plain_transport(base_url)
     from inferneo_client.transports.httpx import HttpxTransport
 
     return HttpxTransport(base_url, client)
+
+
+def plain_transport(base_url: str) -> SyncTransport:
+    """The transport that has Python's own sockets, with or without the extra `fast`."""
+    if behind_proxy(base_url):
+        from inferneo_client.transports.httpx import HttpxTransport
+
+        return HttpxTransport(base_url)
+    from inferneo_client.transports.httpcore import HttpcoreTransport
+
+    return HttpcoreTransport(base_url)
 
 
 def new_async_transport(base_url: str, client: Any, cache: "Cache | None" = None) -> AsyncTransport:
@@ -55,9 +71,26 @@ def _async_transport(base_url: str, client: Any) -> AsyncTransport:
         from inferneo_client.transports.pyreqwest import AsyncPyreqwestTransport
 
         return AsyncPyreqwestTransport()
-    from inferneo_client.transports.httpx import AsyncHttpxTransport
+    if client is not None or behind_proxy(base_url):
+        from inferneo_client.transports.httpx import AsyncHttpxTransport
 
-    return AsyncHttpxTransport(base_url, client)
+        return AsyncHttpxTransport(base_url, client)
+    from inferneo_client.transports.httpcore import AsyncHttpcoreTransport
+
+    return AsyncHttpcoreTransport(base_url)
+
+
+def behind_proxy(base_url: str) -> bool:
+    """Whether the environment or the system names a proxy on the way there."""
+    named = any(name.lower().endswith("_proxy") for name in os.environ)
+    if not named and sys.platform not in ("darwin", "win32"):
+        # The next line costs as much as all of the client's own modules.
+        return False
+    from urllib.request import getproxies, proxy_bypass
+
+    address, proxies = urlsplit(base_url), getproxies()
+    found = proxies.get(address.scheme) or proxies.get("all")
+    return bool(found) and not proxy_bypass(address.hostname or "")
 
 
 def on_asyncio() -> bool:

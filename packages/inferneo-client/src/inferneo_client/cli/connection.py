@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from inferneo_client._options import Retry, base_url_of
 from inferneo_client._sync import Inferneo
+from inferneo_client._transports import plain_transport
 from inferneo_client.cli.console import Failure, complain, harmless, message_of, status_of
-from inferneo_client.transports.httpx import HttpxTransport
 from inferneo_core.errors import ApiError, NotFound
 
 # A server that is down shall be told of soon.
@@ -45,7 +45,7 @@ def connected(given: argparse.Namespace) -> Iterator[Inferneo]:
         "retry": _RETRY,
     }
     # Ctrl-C interrupts a wait of Python's own sockets, and not one of a library beneath Python.
-    with Inferneo(**options, http_client=HttpxTransport(base_url)) as client:
+    with Inferneo(**options, http_client=plain_transport(base_url)) as client:
         try:
             yield client
         except ApiError as error:

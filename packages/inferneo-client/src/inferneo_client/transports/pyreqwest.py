@@ -3,22 +3,20 @@
 Chosen for the extra `fast` by measurement: docs/benchmarks-client.md. Its async side is asyncio's.
 """
 
-import asyncio
 import contextlib
-import types
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from threading import Lock
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from pyreqwest import exceptions
 from pyreqwest.client import Client, ClientBuilder, SyncClient, SyncClientBuilder
 
 from inferneo_client._errors import ConnectionFailed, TimedOut
 from inferneo_client._transport import AsyncResponse, SyncResponse, WholeResponse, WireRequest
+from inferneo_client.transports.waiting import AsyncioWait
 
 K = TypeVar("K")
-T = TypeVar("T")
 
 # The library bounds silence by client, not by request: a silence is rounded up to one of these
 # seconds, so that the remains of total times do not each make a client.
@@ -151,66 +149,40 @@ class PyreqwestTransport:
             client.close()
 
 
-@types.coroutine
-def _cancellable(awaitable: Awaitable[T]) -> Generator[Any, Any, T]:
-    """Wait for something of the library's, and be cancelled by the very error that cancels.
+class _Errors:
+    """See `Errors` of the waits."""
 
-    The library raises one of its own in its place, by which no cancel scope knows itself again.
-    """
-    waiting: Any = awaitable.__await__()
-    resume, value = waiting.send, None
-    while True:
-        try:
-            future = resume(value)
-        except StopIteration as stop:
-            return cast("T", stop.value)
-        try:
-            resume, value = waiting.send, (yield future)
-        except asyncio.CancelledError as error:
-            try:
-                waiting.throw(error)
-            except asyncio.CancelledError:
-                raise error from None
-            raise
+    kinds: tuple[type[Exception], ...] = (exceptions.PyreqwestError,)
+
+    def ours(self, error: Exception) -> ConnectionFailed:
+        return _failure(error)
+
+
+_ERRORS = _Errors()
 
 
 class AsyncPyreqwestResponse:
     """See `AsyncResponse`."""
 
-    def __init__(self, opened: Any, response: Any) -> None:
+    def __init__(self, opened: Any, response: Any, wait: AsyncioWait) -> None:
         self.status: int = response.status
         self.headers: Mapping[str, str] = dict(response.headers)
         self._opened = opened
         self._read = response.body_reader.read_chunk
-        self._waiting: asyncio.Timeout | None = None
-        self._aborted = False
+        self._wait = wait
 
     async def receive(self, timeout: float | None) -> bytes:
-        if self._aborted:
-            raise ConnectionFailed("The stream was aborted")
-        try:
-            async with asyncio.timeout(timeout) as self._waiting:
-                return bytes(await _cancellable(self._read()) or b"")
-        except exceptions.PyreqwestError as error:
-            raise _failure(error) from error
-        except TimeoutError:
-            if self._aborted:
-                raise ConnectionFailed("The stream was aborted") from None
-            raise TimedOut("The server was silent for too long", phase="idle") from None
-        finally:
-            self._waiting = None
+        return bytes(await self._wait.of(self._read, timeout) or b"")
 
     async def aclose(self) -> None:
+        self._wait.close()
         opened, self._opened = self._opened, None
         if opened is not None:
             with contextlib.suppress(exceptions.PyreqwestError):
                 await opened.__aexit__(None, None, None)
 
     def abort(self) -> None:
-        self._aborted = True
-        if self._waiting is not None:
-            # The one way to end a wait that leaves the task's own cancellation alone.
-            self._waiting.reschedule(0)
+        self._wait.abort()
 
 
 class AsyncPyreqwestTransport:
@@ -223,19 +195,15 @@ class AsyncPyreqwestTransport:
         builder = _built(self._clients.of(request), request)
         if request.head is not None:
             builder = builder.timeout(timedelta(seconds=request.head))
-        try:
-            response = await _cancellable(builder.build().send())
-            body = bytes(await _cancellable(response.bytes()))
-        except exceptions.PyreqwestError as error:
-            raise _failure(error) from error
+        wait = AsyncioWait(_ERRORS)
+        response: Any = await wait.of(builder.build().send, None)
+        body = bytes(await wait.of(response.bytes, None))
         return WholeResponse(response.status, dict(response.headers), body)
 
     async def open(self, request: WireRequest) -> AsyncResponse:
         opened = _streamed(self._clients.of(request), request)
-        try:
-            return AsyncPyreqwestResponse(opened, await _cancellable(opened.__aenter__()))
-        except exceptions.PyreqwestError as error:
-            raise _failure(error) from error
+        wait = AsyncioWait(_ERRORS)
+        return AsyncPyreqwestResponse(opened, await wait.of(opened.__aenter__, None), wait)
 
     async def aclose(self) -> None:
         for client in self._clients.all():
