@@ -75,7 +75,7 @@ WRITING = {
         "test_a_stop_text_is_told_only_on_request": "stop include_stop_str_in_output",
         "test_special_tokens_are_skipped_unless_asked_for": "skip_special_tokens",
         "test_token_ids_are_returned_of_prompt_and_answer": "return_token_ids",
-        "test_a_prompt_is_cut_at_its_beginning": "truncate_prompt_tokens",
+        "test_a_prompt_is_cut_at_its_beginning": "truncate_prompt_tokens truncation_side",
         "test_usage_is_told_in_each_chunk_on_request": "stream_options.continuous_usage_stats",
         "test_a_chat_goes_on_with_its_last_message": (
             "add_generation_prompt continue_final_message"

@@ -82,6 +82,10 @@ def check_text(request: CompletionRequest, prompts: int) -> None:
         raise InvalidRequest("'max_tokens' of 0 needs 'echo'", param="max_tokens")
     if request.suffix is not None and (request.echo or prompts > 1):
         raise InvalidRequest("'suffix' takes one prompt, and no 'echo'", param="suffix")
+    if request.suffix is not None and request.truncate_prompt_tokens is not None:
+        raise InvalidRequest(
+            "A gap cannot be cut: 'suffix' excludes it", param="truncate_prompt_tokens"
+        )
 
 
 def _check_sampling(request: SamplingFields) -> None:

@@ -13,6 +13,7 @@ from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.generation import Generation, Terms
 from inferneo_server.spending import Spend, Spending
+from inferneo_server.unwritten import UnwrittenStream
 
 
 class Submission(Struct, frozen=True, kw_only=True):
@@ -26,6 +27,7 @@ class Submission(Struct, frozen=True, kw_only=True):
         asked: the request's field that says so; empty where it does not.
         logprobs: how many are told for each token.
         parsing: what is to be found in the text.
+        unwritten: whether nothing is to be written, and the prompts only read.
     """
 
     form: AnswerForm
@@ -35,6 +37,7 @@ class Submission(Struct, frozen=True, kw_only=True):
     asked: str
     logprobs: int | None = None
     parsing: Parsing | None = None
+    unwritten: bool = False
 
     @property
     def answers(self) -> int:
@@ -113,7 +116,7 @@ async def _charge(spend: Spend, submission: Submission) -> int | None:
 
 async def _submit(submission: Submission, engine: Engine, max_tokens: int | None) -> DeltaStream:
     request = submission.request
-    return await submit_all(
+    stream = await submit_all(
         (
             engine.submit(
                 f"{submission.form.id}-{number}",
@@ -128,6 +131,7 @@ async def _submit(submission: Submission, engine: Engine, max_tokens: int | None
         ),
         request.n or 1,
     )
+    return UnwrittenStream(stream) if submission.unwritten else stream
 
 
 def _within(max_tokens: int | None, engine: Engine, prompt: Prompt) -> int:
