@@ -33,7 +33,7 @@ WORDS = {"both": "chat, text", "all": "embeddings, rerank, score, tokenize, deto
 # The tests that fail when a parameter is dropped, by their file: those of chats and texts.
 WRITING = {
     "integration/test_openai_python.py": {
-        "test_a_chat_answer_is_whole_and_ends_where_it_was_told_to": "messages max_tokens",
+        "test_a_chat_answer_is_whole_and_ends_where_it_was_told_to": "max_tokens",
         "test_max_completion_tokens_wins_over_max_tokens": "max_completion_tokens",
         "test_n_choices_are_given_in_order": "n",
         "test_every_form_of_a_prompt_is_answered": "prompt n max_tokens",

@@ -87,6 +87,13 @@ def test_brackets_and_quotes_of_a_text_are_no_values(text: str) -> None:
     assert [message.content for message in request.messages] == [text, "\\\\"]
 
 
+def test_a_name_that_does_not_fit_is_told_with_its_object() -> None:
+    body = json.dumps({"input": "Hello", "metadata": {"k" * 65: "v"}}).encode()
+    with pytest.raises(InvalidRequest, match="^Invalid 'metadata': ") as caught:
+        decode_known(body, response_request)
+    assert caught.value.param == "metadata"
+
+
 def test_a_huge_body_that_is_no_object_is_refused_without_a_field() -> None:
     body = json.dumps(LISTS + [[]]).encode()
     with pytest.raises(InvalidRequest) as caught:

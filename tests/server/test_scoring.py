@@ -126,9 +126,11 @@ def test_documents_are_not_repeated_where_that_is_not_wanted() -> None:
 def test_texts_are_shortened(tasks: Any) -> None:
     whole = scores(tasks, text_1="red blue", text_2="red blue")
     query = scores(tasks, text_1="red blue x", text_2="red blue", max_tokens_per_query=2)
-    document = scores(tasks, text_1="red blue", text_2="red blue x", max_tokens_per_doc=2)
+    document = scores(tasks, text_1="red", text_2="x red", max_tokens_per_doc=1)
 
-    assert query == document == whole
+    assert query == whole
+    assert document == scores(tasks, text_1="red", text_2="x")
+    assert document != scores(tasks, text_1="red", text_2="x red")
     assert scores(tasks, text_1="red blue", text_2="red x blue", truncate_prompt_tokens=1) != (
         scores(tasks, text_1="red blue", text_2="red x blue")
     )

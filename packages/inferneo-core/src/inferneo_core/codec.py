@@ -27,7 +27,7 @@ completion_request: Final = msgspec.json.Decoder(CompletionRequest)
 
 _fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_PATH = re.compile(r" - at `(?:key` in `)?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 

@@ -45,15 +45,16 @@ def _with_allowed_tools(request: ChatCompletionRequest) -> ChatCompletionRequest
     if not isinstance(choice, AllowedTools):
         return request
     allowed = choice.allowed_tools
-    names = [
-        reference.function.name if reference.function else reference.name
+    tools = [
+        _tool(request.tools, reference.function.name if reference.function else reference.name)
         for reference in allowed.tools
     ]
-    tools = [_tool(request.tools, name) for name in names]
     return msgspec.structs.replace(request, tools=tools, tool_choice=allowed.mode)
 
 
 def _tool(tools: Sequence[Tool], name: str | None) -> Tool:
+    if name is None:
+        raise InvalidRequest("A tool of 'tool_choice' has no name", param="tool_choice")
     for tool in tools:
         if tool.function.name == name:
             return tool

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from inferneo_core.completions import CompletionRequest
+from inferneo_core.errors import InvalidRequest
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.admission import Demand, Queues, allowed_priority
 from inferneo_server.answers.base import AnswerForm
@@ -122,7 +123,7 @@ async def _submit(submission: Submission, engine: Engine, max_tokens: int | None
                 f"{submission.form.id}-{number}",
                 prompt,
                 request,
-                max_tokens=_within(max_tokens, engine, prompt),
+                max_tokens=_within(max_tokens, engine, prompt, request.min_tokens or 0),
                 streamed=bool(request.stream),
                 logprobs=submission.logprobs,
                 parsing=submission.parsing,
@@ -134,7 +135,17 @@ async def _submit(submission: Submission, engine: Engine, max_tokens: int | None
     return UnwrittenStream(stream) if submission.unwritten else stream
 
 
-def _within(max_tokens: int | None, engine: Engine, prompt: Prompt) -> int:
-    """How long an answer may be: as was asked for, which fits, and never beyond the context."""
+def _within(max_tokens: int | None, engine: Engine, prompt: Prompt, min_tokens: int) -> int:
+    """How long an answer may be: as was asked for, which fits, and never beyond the context.
+
+    Raises:
+        InvalidRequest: it must be longer.
+    """
     room = engine.max_model_len - len(prompt.token_ids)
-    return min(max_tokens or room, room)
+    longest = min(max_tokens or room, room)
+    if min_tokens > longest:
+        raise InvalidRequest(
+            f"'min_tokens' asks for {min_tokens}; the answer may have {longest}",
+            param="min_tokens",
+        )
+    return longest

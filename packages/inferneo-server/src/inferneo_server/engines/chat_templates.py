@@ -13,6 +13,8 @@ from inferneo_core.errors import InvalidRequest
 
 # A template that asks what the content is reads a list of parts itself.
 _READS_PARTS = re.compile(r"content\s+is\s+(not\s+)?(string|iterable|sequence|mapping)")
+# Arguments that the renderer reads itself, before the template does.
+_LISTS = ("tools", "documents")
 # Arguments of the renderer and of the functions that it hands on to.
 _RENDERERS_OWN = frozenset(
     {"conversation", "messages", "chat_template", "model_config", "tokenizer", "self"}
@@ -23,13 +25,18 @@ def template_kwargs(request: ChatCompletionRequest) -> dict[str, Any]:
     """What a request tells the chat template beside the conversation.
 
     Raises:
-        InvalidRequest: it names what is the renderer's own.
+        InvalidRequest: it names what is the renderer's own, or gives what that cannot read.
     """
     for name in _RENDERERS_OWN.intersection(request.chat_template_kwargs or ()):
         raise InvalidRequest(
             f"'{name}' is nothing that a request may give the chat template",
             param="chat_template_kwargs",
         )
+    for name in _LISTS:
+        if not isinstance((request.chat_template_kwargs or {}).get(name), list | None):
+            raise InvalidRequest(
+                f"'{name}' in 'chat_template_kwargs' must be a list", param="chat_template_kwargs"
+            )
     arguments: dict[str, Any] = {}
     if request.reasoning_effort is not None:
         # Templates know one or the other.

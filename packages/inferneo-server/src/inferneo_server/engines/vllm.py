@@ -374,7 +374,10 @@ class VllmEngine:
 def _grammar_field(sampling: SamplingFields) -> str | None:
     if sampling.structured_outputs is not None:
         return "structured_outputs"
-    return None if sampling.response_format is None else "response_format"
+    if sampling.response_format is not None:
+        return "response_format"
+    # Calls fit a grammar too, which is made of the tools.
+    return "tools" if isinstance(sampling, ChatCompletionRequest) and sampling.tools else None
 
 
 def _characters(messages: Sequence[Message]) -> float:
