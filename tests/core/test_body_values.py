@@ -13,7 +13,6 @@ from inferneo_core.codec import (
     chat_request,
     completion_request,
     decode_known,
-    decode_request,
 )
 from inferneo_core.embeddings import EmbeddingRequest
 from inferneo_core.errors import InvalidRequest
@@ -97,7 +96,7 @@ def test_a_name_that_does_not_fit_is_told_with_its_object() -> None:
 def test_a_huge_body_that_is_no_object_is_refused_without_a_field() -> None:
     body = json.dumps(LISTS + [[]]).encode()
     with pytest.raises(InvalidRequest) as caught:
-        decode_request(body, chat_request)
+        decode_known(body, chat_request)
     assert caught.value.param is None
     with pytest.raises(InvalidRequest, match="lists and objects"):
-        decode_request(body, msgspec.json.Decoder(list[Any]))
+        decode_known(body, msgspec.json.Decoder(list[Any]))

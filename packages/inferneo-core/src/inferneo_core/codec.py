@@ -36,10 +36,8 @@ def decode_request(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Decode the body of a request.
 
     Raises:
-        InvalidRequest: the body is no JSON, does not fit, or holds too many values; `param` names
-            the field at fault.
+        InvalidRequest: the body is no JSON, or does not fit; `param` names the field at fault.
     """
-    _check_values(body, decoder.type)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -68,7 +66,8 @@ def decode_known(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, list
     """Decode the body of a request whose struct forbids unknown fields, and name those it has.
 
     Raises:
-        InvalidRequest: as `decode_request` does, but for unknown fields.
+        InvalidRequest: as `decode_request` does, but for unknown fields; or the body holds too many
+            values.
     """
     _check_values(body, decoder.type)
     try:
