@@ -102,6 +102,7 @@ READING = {
         "test_vectors_come_in_the_order_of_the_inputs": "input",
         "test_floats_are_what_base64_holds": "encoding_format",
         "test_a_model_that_is_not_served_is_not_found": "model",
+        "test_no_route_that_reads_answers_for_another_model": "model",
         "test_an_input_past_the_models_length_is_refused": "truncate_prompt_tokens",
         "test_user_is_taken_and_what_is_not_known_is_named": "user",
     },
@@ -109,6 +110,7 @@ READING = {
         "test_a_shorter_vector_is_the_beginning_of_the_whole_one": "dimensions",
         "test_a_cut_input_keeps_the_tokens_that_begin_and_end_it": "truncation_side",
         "test_special_tokens_can_be_left_out": "add_special_tokens",
+        "test_special_tokens_are_told_unless_they_are_left_out": "add_special_tokens",
         "test_the_last_step_can_be_left_out": "use_activation",
         "test_documents_are_ordered_by_what_they_mean": "query documents top_n",
         "test_a_reranker_shortens_what_is_too_long": "max_tokens_per_doc truncate_prompt_tokens",
@@ -132,6 +134,9 @@ READING = {
         "test_the_best_so_many_are_given": "top_n",
         "test_documents_are_not_repeated_where_that_is_not_wanted": "return_documents",
         "test_texts_are_shortened": "max_tokens_per_query max_tokens_per_doc truncation_side",
+        "test_documents_are_ranked_by_what_is_left_of_the_texts": (
+            "max_tokens_per_query max_tokens_per_doc truncate_prompt_tokens truncation_side"
+        ),
     },
 }
 

@@ -148,6 +148,32 @@ def test_texts_are_shortened(tasks: Any) -> None:
 
 
 @each_kind
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_tokens_per_query": 1},
+        {"max_tokens_per_doc": 1},
+        {"truncate_prompt_tokens": 1},
+        {"truncate_prompt_tokens": 1, "truncation_side": "left"},
+    ],
+    ids=str,
+)
+def test_documents_are_ranked_by_what_is_left_of_the_texts(
+    tasks: Any, fields: dict[str, Any]
+) -> None:
+    query, documents = "red blue", ["red x", "x red"]
+
+    def ranked(**fields: Any) -> list[float]:
+        told = reranked(tasks, query=query, documents=documents, **fields).results
+        return [each.relevance_score for each in sorted(told, key=lambda each: each.index)]
+
+    assert ranked(**fields) == scores(tasks, text_1=query, text_2=documents, **fields)
+    assert ranked(**fields) != ranked()
+    side = fields.get("truncation_side")
+    assert not side or ranked(**fields) != ranked(truncate_prompt_tokens=1)
+
+
+@each_kind
 def test_texts_that_are_too_long_are_refused(tasks: Any) -> None:
     with pytest.raises(ContextLengthExceeded) as caught:
         scored(tasks, text_1="a", text_2=["b", "c " * 13])
