@@ -101,6 +101,7 @@ def test_json_that_is_no_object_is_refused_without_a_field(
         ("min_tokens", [-1, 1.5, "1"]),
         ("prompt_logprobs", [-1, 21, "1"]),
         ("truncate_prompt_tokens", [-2, "1"]),
+        ("truncation_side", ["up", 1]),
         ("response_format", [1, "json", {"type": "xml"}]),
         ("temperature", [-0.1, 2.01, "1", True, [], 10**400]),
         ("top_p", [0, 0.0, 1.01, -1, "1"]),
