@@ -89,7 +89,6 @@ WRITING = {
         "test_reasoning_can_be_left_out": "include_reasoning",
     },
     "integration/test_structured.py": {
-        "test_an_answer_fits_its_schema": "response_format",
         "test_structured_outputs_are_vllms": "structured_outputs",
     },
     "integration/test_overload.py": {

@@ -69,5 +69,6 @@ def test_what_the_renderer_reads_itself_must_be_a_list(name: str, value: Any) ->
     with pytest.raises(InvalidRequest, match=f"'{name}'") as caught:
         template_kwargs(asked(chat_template_kwargs={name: value}))
     assert caught.value.param == "chat_template_kwargs"
-    for fits in ([], [{}], None):
+    lists: list[Any] = [[], [{}], None]
+    for fits in lists:
         assert template_kwargs(asked(chat_template_kwargs={name: fits})) == {name: fits}
