@@ -98,6 +98,18 @@ def test_prompt_logprobs_tell_each_token_of_the_prompt(
 
 
 @both_ways
+def test_each_choice_has_the_logprobs_of_its_prompt(
+    vllm_server: RunningServer, stream: bool
+) -> None:
+    body = {"prompt": ["Inferneo is", "🙂"], "max_tokens": 5, "temperature": 1, "n": 8}
+    answer = ask(vllm_server, TEXT, body | {"prompt_logprobs": 1}, stream=stream)
+
+    told = [choice["prompt_logprobs"] for choice in answer["choices"]]
+    assert told[0] and told[8]
+    assert told == [told[0]] * 8 + [told[8]] * 8
+
+
+@both_ways
 def test_echo_puts_the_prompt_first(vllm_server: RunningServer, stream: bool) -> None:
     plain = only(ask(vllm_server, TEXT, BEGINNING | GREEDY, stream=stream))
     for prompt in ("Inferneo is", plain_ids(vllm_server)):
