@@ -33,7 +33,7 @@ WORDS = {"both": "chat, text", "all": "embeddings, rerank, score, tokenize, deto
 # The tests that fail when a parameter is dropped, by their file: those of chats and texts.
 WRITING = {
     "integration/test_openai_python.py": {
-        "test_a_chat_answer_is_whole_and_ends_where_it_was_told_to": "messages max_tokens",
+        "test_a_chat_answer_is_whole_and_ends_where_it_was_told_to": "max_tokens",
         "test_max_completion_tokens_wins_over_max_tokens": "max_completion_tokens",
         "test_n_choices_are_given_in_order": "n",
         "test_every_form_of_a_prompt_is_answered": "prompt n max_tokens",
@@ -75,7 +75,7 @@ WRITING = {
         "test_a_stop_text_is_told_only_on_request": "stop include_stop_str_in_output",
         "test_special_tokens_are_skipped_unless_asked_for": "skip_special_tokens",
         "test_token_ids_are_returned_of_prompt_and_answer": "return_token_ids",
-        "test_a_prompt_is_cut_at_its_beginning": "truncate_prompt_tokens",
+        "test_a_prompt_is_cut_at_its_beginning": "truncate_prompt_tokens truncation_side",
         "test_usage_is_told_in_each_chunk_on_request": "stream_options.continuous_usage_stats",
         "test_a_chat_goes_on_with_its_last_message": (
             "add_generation_prompt continue_final_message"
@@ -89,7 +89,6 @@ WRITING = {
         "test_reasoning_can_be_left_out": "include_reasoning",
     },
     "integration/test_structured.py": {
-        "test_an_answer_fits_its_schema": "response_format",
         "test_structured_outputs_are_vllms": "structured_outputs",
     },
     "integration/test_overload.py": {
@@ -102,6 +101,7 @@ READING = {
         "test_vectors_come_in_the_order_of_the_inputs": "input",
         "test_floats_are_what_base64_holds": "encoding_format",
         "test_a_model_that_is_not_served_is_not_found": "model",
+        "test_no_route_that_reads_answers_for_another_model": "model",
         "test_an_input_past_the_models_length_is_refused": "truncate_prompt_tokens",
         "test_user_is_taken_and_what_is_not_known_is_named": "user",
     },
@@ -109,6 +109,7 @@ READING = {
         "test_a_shorter_vector_is_the_beginning_of_the_whole_one": "dimensions",
         "test_a_cut_input_keeps_the_tokens_that_begin_and_end_it": "truncation_side",
         "test_special_tokens_can_be_left_out": "add_special_tokens",
+        "test_special_tokens_are_told_unless_they_are_left_out": "add_special_tokens",
         "test_the_last_step_can_be_left_out": "use_activation",
         "test_documents_are_ordered_by_what_they_mean": "query documents top_n",
         "test_a_reranker_shortens_what_is_too_long": "max_tokens_per_doc truncate_prompt_tokens",
@@ -132,6 +133,9 @@ READING = {
         "test_the_best_so_many_are_given": "top_n",
         "test_documents_are_not_repeated_where_that_is_not_wanted": "return_documents",
         "test_texts_are_shortened": "max_tokens_per_query max_tokens_per_doc truncation_side",
+        "test_documents_are_ranked_by_what_is_left_of_the_texts": (
+            "max_tokens_per_query max_tokens_per_doc truncate_prompt_tokens truncation_side"
+        ),
     },
 }
 

@@ -66,7 +66,7 @@ def decode_request(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
         *(b"", b" ", b"{", b"nope", b"{'a': 1}", b'{"a": 1,}', b'{"user": "a\nb"}'),
         *(b'{"user": "\xff"}', b'{"user": "\\ud800"}', b'{"seed": NaN}', b"\xef\xbb\xbf{}"),
         b'{"user": "a',
-        b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"x":' + b"[" * 90_000 + b"]" * 90_000 + b"}",
     ],
 )
 def test_a_body_that_is_no_json_is_refused_as_such(
@@ -101,6 +101,7 @@ def test_json_that_is_no_object_is_refused_without_a_field(
         ("min_tokens", [-1, 1.5, "1"]),
         ("prompt_logprobs", [-1, 21, "1"]),
         ("truncate_prompt_tokens", [-2, "1"]),
+        ("truncation_side", ["up", 1]),
         ("response_format", [1, "json", {"type": "xml"}]),
         ("temperature", [-0.1, 2.01, "1", True, [], 10**400]),
         ("top_p", [0, 0.0, 1.01, -1, "1"]),
@@ -273,14 +274,16 @@ def test_of_a_field_that_is_there_twice_the_last_counts() -> None:
 
 
 MANY = 2_000_000
+DEEP = 90_000
 HUGE: dict[str, tuple[bytes, str]] = {
-    "lists": (b'{"x":' + b"[" * MANY + b"]" * MANY + b"}", "invalid_json"),
+    "lists": (b'{"x":' + b"[" * DEEP + b"]" * DEEP + b"}", "invalid_json"),
+    "many lists": (b'{"x":' + b"[" * MANY + b"]" * MANY + b"}", "invalid_request_error"),
     "lists in a known field": (
-        chat()[:-1] + b',"chat_template_kwargs":{"a":' + b"[" * MANY,
+        chat()[:-1] + b',"chat_template_kwargs":{"a":' + b"[" * DEEP,
         "invalid_json",
     ),
     "lists at the top": (b"[" * MANY, "invalid_request_error"),
-    "objects": (b'{"a":' * MANY, "invalid_json"),
+    "objects": (b'{"a":' * DEEP, "invalid_json"),
     "digits": (chat()[:-1] + b',"seed":' + b"1" * MANY + b"}", "invalid_request_error"),
     "an exponent": (chat()[:-1] + b',"temperature":1e99999999}', "invalid_request_error"),
     "text that is no UTF-8": (chat()[:-1] + b',"user":"' + b"\xff" * MANY + b'"}', "invalid_json"),

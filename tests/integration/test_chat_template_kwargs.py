@@ -78,6 +78,17 @@ def test_names_that_mean_nothing_here_are_ignored(
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.parametrize("name", ["tools", "documents"])
+@pytest.mark.parametrize("content", ["Hello", LONG], ids=["short", "long"])
+def test_what_must_be_a_list_is_refused_by_its_name(
+    vllm_server: RunningServer, name: str, content: str
+) -> None:
+    told = error(ask(vllm_server, content, chat_template_kwargs={name: 5}))
+
+    assert told["param"] == "chat_template_kwargs"
+    assert f"'{name}'" in told["message"]
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -184,6 +184,26 @@ def test_a_model_that_is_not_served_is_not_found(client: OpenAI) -> None:
     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/rerank", {"query": "a", "documents": ["b"]}),
+        ("/score", {"text_1": "a", "text_2": "b"}),
+        ("/tokenize", {"prompt": "a"}),
+        ("/detokenize", {"tokens": [1]}),
+    ],
+)
+def test_no_route_that_reads_answers_for_another_model(
+    simulated_server: RunningServer, path: str, body: Any
+) -> None:
+    def ask(**fields: Any) -> httpx.Response:
+        return httpx.post(f"{simulated_server.url}{path}", json=body | fields, timeout=SECONDS)
+
+    refused = ask(model="nobody's")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (404, "model")
+    assert ask().status_code == 200
+
+
 @pytest.mark.parametrize("as_list", [False, True])
 def test_an_input_past_the_models_length_is_refused(
     server: RunningServer, client: OpenAI, model: str, as_list: bool

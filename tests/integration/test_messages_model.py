@@ -119,6 +119,14 @@ def test_the_choice_of_tools_is_obeyed(client: Anthropic, choice: Any, names: se
     assert (answer.stop_reason == "tool_use") == bool(names)
 
 
+@pytest.mark.parametrize("words", [3_000, 30_000])
+def test_a_conversation_that_is_too_long_can_be_counted(client: Anthropic, words: int) -> None:
+    messages: Any = [{"role": "user", "content": "word " * words}]
+    counted = client.messages.count_tokens(model=MODEL, messages=messages)
+
+    assert counted.input_tokens > words
+
+
 def test_tools_count_as_tokens(client: Anthropic) -> None:
     plain, tools = (
         client.messages.count_tokens(model=MODEL, messages=[QUESTION], tools=given)

@@ -156,6 +156,13 @@ def test_special_tokens_can_be_left_out(client: OpenAI) -> None:
     assert cosine(answer.data[0].embedding, *embedded(client, "a cat")) < 0.999
 
 
+def test_special_tokens_are_told_unless_they_are_left_out(post: Any) -> None:
+    whole = post("/tokenize", prompt="a cat").json()["tokens"]
+    bare = post("/tokenize", prompt="a cat", add_special_tokens=False).json()["tokens"]
+
+    assert (len(whole), whole[1:-1]) == (4, bare)
+
+
 def test_the_last_step_can_be_left_out(client: OpenAI) -> None:
     (raw,) = embedded(client, "a cat", extra_body={"use_activation": False})
     (unit,) = embedded(client, "a cat")

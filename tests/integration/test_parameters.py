@@ -98,6 +98,18 @@ def test_prompt_logprobs_tell_each_token_of_the_prompt(
 
 
 @both_ways
+def test_each_choice_has_the_logprobs_of_its_prompt(
+    vllm_server: RunningServer, stream: bool
+) -> None:
+    body = {"prompt": ["Inferneo is", "🙂"], "max_tokens": 5, "temperature": 1, "n": 8}
+    answer = ask(vllm_server, TEXT, body | {"prompt_logprobs": 1}, stream=stream)
+
+    told = [choice["prompt_logprobs"] for choice in answer["choices"]]
+    assert told[0] and told[8]
+    assert told == [told[0]] * 8 + [told[8]] * 8
+
+
+@both_ways
 def test_echo_puts_the_prompt_first(vllm_server: RunningServer, stream: bool) -> None:
     plain = only(ask(vllm_server, TEXT, BEGINNING | GREEDY, stream=stream))
     for prompt in ("Inferneo is", plain_ids(vllm_server)):
@@ -129,11 +141,24 @@ def test_echo_tells_the_logprobs_of_the_prompt_too(
     assert all(value <= 0 for value in logprobs["token_logprobs"][1:])
 
 
-def test_the_prompt_alone_can_be_scored(vllm_server: RunningServer) -> None:
-    body = BEGINNING | {"max_tokens": 0, "echo": True, "logprobs": 0}
-    choice = only(ask(vllm_server, TEXT, body))
+@both_ways
+def test_the_prompt_alone_can_be_scored(vllm_server: RunningServer, stream: bool) -> None:
+    body = BEGINNING | {"echo": True, "logprobs": 2, "prompt_logprobs": 2, "return_token_ids": True}
+    answer = ask(vllm_server, TEXT, body | {"max_tokens": 0}, stream=stream)
+    longer = only(ask(vllm_server, TEXT, body | {"max_tokens": 1}, stream=stream))
 
+    choice = only(answer)
+    length = len(choice["prompt_token_ids"])
     assert choice["text"] == "Inferneo is" == "".join(choice["logprobs"]["tokens"])
+    assert choice["token_ids"] == []
+    assert choice["logprobs"] == {
+        name: values[:length] for name, values in longer["logprobs"].items()
+    }
+    assert choice["prompt_logprobs"] == longer["prompt_logprobs"]
+    assert choice["finish_reason"] == "length"
+    assert answer["usage"]["completion_tokens"] == 0
+    assert answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] == length
+    # Nothing at all can be asked for only where it is an answer.
     assert refusal(vllm_server, TEXT, BEGINNING | {"max_tokens": 0})["param"] == "max_tokens"
 
 
@@ -267,14 +292,37 @@ def test_a_prompt_is_cut_at_its_beginning(vllm_server: RunningServer, path: str,
 
     whole = told()
     assert told(truncate_prompt_tokens=1) == whole[-1:]
+    assert told(truncate_prompt_tokens=1, truncation_side="left") == whole[-1:]
+    assert told(truncate_prompt_tokens=1, truncation_side="right") == whole[:1]
     assert told(truncate_prompt_tokens=-1) == whole
 
 
-def test_a_prompt_that_is_too_long_can_be_cut_to_what_fits(vllm_server: RunningServer) -> None:
-    body = {"prompt": "word " * 3000, "max_tokens": 8}
-    answer = ask(vllm_server, TEXT, body | {"truncate_prompt_tokens": -1})
+# Of these, vLLM's own renderer refuses the second before it would cut it.
+@pytest.mark.parametrize("words", [3_000, 30_000])
+@both_routes
+def test_a_prompt_that_is_too_long_can_be_cut_to_what_fits(
+    vllm_server: RunningServer, path: str, body: Any, words: int
+) -> None:
+    text = " ".join(["begin", *["word"] * words, "end"])
+    long = {"messages": [{"role": "user", "content": text}]} if path == CHAT else {"prompt": text}
 
-    assert answer["usage"]["prompt_tokens"] == 2040
+    def read(**fields: Any) -> list[int]:
+        asked = long | GREEDY | {"return_token_ids": True, **fields}
+        answer = ask(vllm_server, path, asked)
+        told = answer if path == CHAT else only(answer)
+        found: list[int] = told["prompt_token_ids"]
+        assert answer["usage"]["prompt_tokens"] == len(found)
+        return found
+
+    end, beginning = (
+        read(truncate_prompt_tokens=-1, truncation_side=side) for side in ("left", "right")
+    )
+    assert len(end) == len(beginning) == 2040
+    assert end != beginning
+    assert read(truncate_prompt_tokens=-1) == end
+    assert read(truncate_prompt_tokens=100) == end[-100:]
+    assert read(truncate_prompt_tokens=100, truncation_side="right") == beginning[:100]
+    assert refusal(vllm_server, path, long)["code"] == "context_length_exceeded"
 
 
 @both_routes
@@ -316,6 +364,7 @@ def test_a_chat_goes_on_with_its_last_message(vllm_server: RunningServer) -> Non
             (path, {"truncate_prompt_tokens": -2}, "truncate_prompt_tokens")
             for path in (CHAT, TEXT)
         ),
+        *((path, {"truncation_side": "up"}, "truncation_side") for path in (CHAT, TEXT)),
         *((path, {"stop_token_ids": [-1]}, "stop_token_ids[0]") for path in (CHAT, TEXT)),
         *((path, {"stream_options": {}}, "stream_options") for path in (CHAT, TEXT)),
         (CHAT, {"top_logprobs": 2}, "top_logprobs"),

@@ -131,6 +131,25 @@ def test_a_tool_that_is_not_offered_cannot_be_chosen(vllm_server: RunningServer)
         assert "get_time" in error["message"]
 
 
+@pytest.mark.parametrize("choice", ["required", ALLOWED], ids=["required", "allowed"])
+def test_a_call_that_no_grammar_can_be_made_for_is_refused_by_its_tool(
+    vllm_server: RunningServer, choice: Any
+) -> None:
+    function = {**CLOCK["function"], "parameters": {"type": "nonsense"}}
+    tools = [{"type": "function", "function": function}]
+    body = FITTING | {"tools": tools, "tool_choice": choice}
+
+    assert refusal(vllm_server, CHAT, body)["param"] == "tools"
+
+
+def test_a_choice_of_a_tool_names_it(vllm_server: RunningServer) -> None:
+    nameless = {"mode": "auto", "tools": [{"type": "function"}]}
+    choice = {"type": "allowed_tools", "allowed_tools": nameless}
+    error = refusal(vllm_server, CHAT, FITTING | {"tools": [WEATHER], "tool_choice": choice})
+
+    assert (error["param"], "None" in error["message"]) == ("tool_choice", False)
+
+
 @both_ways
 def test_calls_in_the_history_reach_the_model(vllm_server: RunningServer, stream: bool) -> None:
     call = {

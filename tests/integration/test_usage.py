@@ -60,14 +60,16 @@ def test_each_kind_of_request_is_metered_once(http: httpx.Client) -> None:
     http.post("/v1/embeddings", json={"input": ["a b", "c"]})
     http.post("/v1/score", json=texts)
     http.post("/v1/tokenize", json={"prompt": "a b c d"})
+    http.post("/v1/completions", json={**BODY, "max_tokens": 0, "echo": True})
     http.post("/v1/completions", json={**BODY, "max_tokens": "many"})
     http.get("/v1/models")
 
     found = spent(http, before)
-    assert found["requests"] == 6
+    assert found["requests"] == 7
     # The query is embedded once.
-    assert found["prompt_tokens"] == 3 + 3 + 1 + 3 + 5 + 4
-    assert found["completion_tokens"] == 5 + 5 + 32
+    assert found["prompt_tokens"] == 3 + 3 + 1 + 3 + 5 + 4 + 3
+    # The prompt that is only echoed has no answer.
+    assert found["completion_tokens"] == 5 + 5 + 32 + 0
 
 
 def test_what_was_left_is_metered_as_aborted(http: httpx.Client) -> None:

@@ -126,9 +126,11 @@ def test_documents_are_not_repeated_where_that_is_not_wanted() -> None:
 def test_texts_are_shortened(tasks: Any) -> None:
     whole = scores(tasks, text_1="red blue", text_2="red blue")
     query = scores(tasks, text_1="red blue x", text_2="red blue", max_tokens_per_query=2)
-    document = scores(tasks, text_1="red blue", text_2="red blue x", max_tokens_per_doc=2)
+    document = scores(tasks, text_1="red", text_2="x red", max_tokens_per_doc=1)
 
-    assert query == document == whole
+    assert query == whole
+    assert document == scores(tasks, text_1="red", text_2="x")
+    assert document != scores(tasks, text_1="red", text_2="x red")
     assert scores(tasks, text_1="red blue", text_2="red x blue", truncate_prompt_tokens=1) != (
         scores(tasks, text_1="red blue", text_2="red x blue")
     )
@@ -143,6 +145,32 @@ def test_texts_are_shortened(tasks: Any) -> None:
         for side in ("left", "right")
     ]
     assert sides[0] > sides[1]
+
+
+@each_kind
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_tokens_per_query": 1},
+        {"max_tokens_per_doc": 1},
+        {"truncate_prompt_tokens": 1},
+        {"truncate_prompt_tokens": 1, "truncation_side": "left"},
+    ],
+    ids=str,
+)
+def test_documents_are_ranked_by_what_is_left_of_the_texts(
+    tasks: Any, fields: dict[str, Any]
+) -> None:
+    query, documents = "red blue", ["red x", "x red"]
+
+    def ranked(**fields: Any) -> list[float]:
+        told = reranked(tasks, query=query, documents=documents, **fields).results
+        return [each.relevance_score for each in sorted(told, key=lambda each: each.index)]
+
+    assert ranked(**fields) == scores(tasks, text_1=query, text_2=documents, **fields)
+    assert ranked(**fields) != ranked()
+    side = fields.get("truncation_side")
+    assert not side or ranked(**fields) != ranked(truncate_prompt_tokens=1)
 
 
 @each_kind

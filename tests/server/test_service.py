@@ -284,3 +284,18 @@ def test_a_caller_who_gives_up_half_way_leaves_nothing_running() -> None:
         assert service.registry.running == 0
 
     on(BusyWithTwo(hang), work)
+
+
+def test_an_answer_cannot_be_longer_than_it_may() -> None:
+    async def work(service: Service) -> None:
+        for request in (
+            chat_request("a b", max_tokens=5, min_tokens=6),
+            chat_request("a b", min_tokens=CONTEXT - 1),
+            CompletionRequest(prompt="a b", max_tokens=5, min_tokens=6),
+            CompletionRequest(prompt="a b", min_tokens=17),
+        ):
+            error = await refusal(service, request)
+            assert (error.status, error.param) == (400, "min_tokens")
+        assert await usage(service, chat_request("a b", max_tokens=5, min_tokens=5)) == (2, 5)
+
+    on(talkative(), work)

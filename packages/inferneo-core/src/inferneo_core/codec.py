@@ -15,6 +15,10 @@ T = TypeVar("T")
 
 # Of a body beyond this size, only the first unknown field is named.
 MAX_NAMED_BYTES = 256 * 1024
+# Lists and objects, and texts with the names of fields: to build more of them takes a tenth of a
+# second and longer, and nothing else runs meanwhile.
+MAX_CONTAINERS = 100_000
+MAX_TEXTS = 300_000
 
 encode: Final = msgspec.json.Encoder().encode
 
@@ -23,7 +27,7 @@ completion_request: Final = msgspec.json.Decoder(CompletionRequest)
 
 _fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_PATH = re.compile(r" - at `(?:key` in `)?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 
@@ -62,8 +66,10 @@ def decode_known(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, list
     """Decode the body of a request whose struct forbids unknown fields, and name those it has.
 
     Raises:
-        InvalidRequest: as `decode_request` does, but for unknown fields.
+        InvalidRequest: as `decode_request` does, but for unknown fields; or the body holds too many
+            values.
     """
+    _check_values(body, decoder.type)
     try:
         return decoder.decode(body), []
     except msgspec.ValidationError as error:
@@ -81,6 +87,66 @@ def decode_known(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, list
     unknown = [name for name in fields if name not in names]
     rest = {name: value for name, value in fields.items() if name in names}
     return decode_request(encode(rest), decoder), unknown
+
+
+def _check_values(body: bytes, kind: Any) -> None:
+    """Refuse a body of which too many values would be built, before any is.
+
+    Raises:
+        InvalidRequest: it is one; `param` names the field of the struct that holds the most.
+    """
+    # The shortest list takes two bytes. Brackets and quotes within texts are counted too, at first.
+    if len(body) <= 2 * MAX_CONTAINERS or _fit(_containers(body), body.count(b'"') // 2):
+        return
+    containers, texts = _values(body)
+    if _fit(containers, texts):
+        return
+    told = f"{containers} lists and objects, more than the {MAX_CONTAINERS}"
+    if containers <= MAX_CONTAINERS:
+        told = f"{texts} texts and names, more than the {MAX_TEXTS}"
+    param = _fullest(body, kind, (containers + texts) // 2)
+    most = f", most of them in '{param}'" if param else ""
+    raise InvalidRequest(f"The body has {told} that are allowed{most}", param=param)
+
+
+def _fit(containers: int, texts: int) -> bool:
+    return containers <= MAX_CONTAINERS and texts <= MAX_TEXTS
+
+
+def _containers(body: bytes) -> int:
+    return body.count(b"[") + body.count(b"{")
+
+
+def _values(body: bytes) -> tuple[int, int]:
+    """How many lists and objects a JSON document has, and how many texts."""
+    bare = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    texts = bare.count(b'"') // 2
+    # Each second piece is the inside of a text. Of more texts nobody asks further.
+    if texts <= MAX_TEXTS:
+        bare = b"".join(bare.split(b'"')[::2])
+    return _containers(bare), texts
+
+
+def _fullest(body: bytes, kind: Any, most: int) -> str | None:
+    """The field of a struct that holds more than so many values; None where none of it does."""
+    try:
+        fields = msgspec.structs.asdict(_undecoded(kind).decode(body))
+    except (TypeError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return next((name for name in fields if sum(_values(bytes(fields[name]))) > most), None)
+
+
+@lru_cache(maxsize=64)
+def _undecoded(kind: Any) -> msgspec.json.Decoder[Any]:
+    """A decoder of the same struct that leaves the values of its fields as they are.
+
+    Raises:
+        TypeError: it is no struct.
+    """
+    names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    return msgspec.json.Decoder(
+        msgspec.defstruct("Undecoded", [(name, msgspec.Raw, msgspec.Raw()) for name in names])
+    )
 
 
 @lru_cache(maxsize=64)

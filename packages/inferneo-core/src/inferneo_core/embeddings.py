@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from inferneo_core.sampling import TokenId
+from inferneo_core.sampling import Side, TokenId
 
 MAX_INPUTS = 2048
 
-Side = Literal["left", "right"]
 Kept = Annotated[int, Meta(ge=-1)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 

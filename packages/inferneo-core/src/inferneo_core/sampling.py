@@ -12,6 +12,7 @@ StopText = Annotated[str, Meta(min_length=1)]
 
 
 TokenId = Annotated[int, Meta(ge=0)]
+Side = Literal["left", "right"]
 Logprobs = Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)]
 
 
@@ -60,6 +61,7 @@ class SamplingFields(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `ignore_eos` writes on past the model's own end until `max_tokens`. `min_tokens` are written
     before any end. `logit_bias` maps token ids to what is added to their logits.
     `truncate_prompt_tokens` keeps the last so many tokens of the prompt; -1 as many as fit.
+    With a `truncation_side` of right it keeps the first.
     Of the requests that wait, one with a lower `priority` comes first.
     """
 
@@ -81,6 +83,7 @@ class SamplingFields(Struct, frozen=True, kw_only=True, omit_defaults=True):
     skip_special_tokens: bool | None = None
     return_token_ids: bool | None = None
     truncate_prompt_tokens: Annotated[int, Meta(ge=-1)] | None = None
+    truncation_side: Side | None = None
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from inferneo_core.embeddings import Kept, Priority, PromptUsage, Side
+from inferneo_core.embeddings import Kept, Priority, PromptUsage
+from inferneo_core.sampling import Side
 
 TokenLimit = Annotated[int, Meta(ge=0)]
 

@@ -47,15 +47,16 @@ def _with_allowed_tools(request: ChatCompletionRequest) -> ChatCompletionRequest
     if not isinstance(choice, AllowedTools):
         return request
     allowed = choice.allowed_tools
-    names = [
-        reference.function.name if reference.function else reference.name
+    tools = [
+        _tool(request.tools, reference.function.name if reference.function else reference.name)
         for reference in allowed.tools
     ]
-    tools = [_tool(request.tools, name) for name in names]
     return msgspec.structs.replace(request, tools=tools, tool_choice=allowed.mode)
 
 
 def _tool(tools: Sequence[Tool], name: str | None) -> Tool:
+    if name is None:
+        raise InvalidRequest("A tool of 'tool_choice' has no name", param="tool_choice")
     for tool in tools:
         if tool.function.name == name:
             return tool
@@ -84,6 +85,10 @@ def check_text(request: CompletionRequest, prompts: int) -> None:
         raise InvalidRequest("'max_tokens' of 0 needs 'echo'", param="max_tokens")
     if request.suffix is not None and (request.echo or prompts > 1):
         raise InvalidRequest("'suffix' takes one prompt, and no 'echo'", param="suffix")
+    if request.suffix is not None and request.truncate_prompt_tokens is not None:
+        raise InvalidRequest(
+            "A gap cannot be cut: 'suffix' excludes it", param="truncate_prompt_tokens"
+        )
 
 
 def _check_sampling(request: SamplingFields) -> None:

@@ -17,9 +17,9 @@ from inferneo_core.embeddings import (
     Embedding,
     EmbeddingRequest,
     PromptUsage,
-    Side,
 )
 from inferneo_core.errors import ContextLengthExceeded, InvalidRequest, RequestError
+from inferneo_core.sampling import Side
 from inferneo_server.access.identity import Identity
 from inferneo_server.checks import split_prompt
 from inferneo_server.engines.base import Cut, Engine, PoolingOptions, Prompt, Vector

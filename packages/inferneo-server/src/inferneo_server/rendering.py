@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from inferneo_core.chat import ChatCompletionRequest, NamedTool
+from inferneo_core.chat import AudioPart, ChatCompletionRequest, ImagePart, NamedTool
 from inferneo_core.completions import DEFAULT_MAX_TOKENS, CompletionRequest
+from inferneo_core.errors import InvalidRequest
 from inferneo_core.sampling import SamplingFields, StreamOptions
 from inferneo_server.answers.base import AnswerForm
 from inferneo_server.answers.chat import ChatDetails, ChatForm, DetailedChatForm
@@ -39,8 +40,7 @@ async def render_chat(
     engine = lease.engine
     request = check_chat(request)
     max_tokens = request.max_completion_tokens or request.max_tokens
-    prompt = await engine.render_chat(request)
-    prompt = await _truncated(engine, prompt, request, max_tokens)
+    prompt = await _chat_prompt(engine, request, max_tokens)
     check_room([prompt], max_tokens, engine, param="messages")
     parsing = engine.parsing(request, prompt)
     details = ChatDetails(
@@ -74,17 +74,16 @@ async def render_completion(
     engine = lease.engine
     texts = split_prompt(request.prompt)
     check_text(request, len(texts))
-    # Nothing at all cannot be asked for: one token is written, and not told.
+    # Of an engine nothing at all cannot be asked for.
     unwritten = request.max_tokens == 0
     default = None if wording else DEFAULT_MAX_TOKENS
     max_tokens = 1 if unwritten else request.max_tokens or default
     if request.suffix is None:
-        prompts = [await engine.render_text(text) for text in texts]
+        prompts = [await _text_prompt(engine, text, request, max_tokens) for text in texts]
     else:
         [text] = texts
         before = text if isinstance(text, str) else engine.detokenize(text)
         prompts = [await engine.render_infill(before, request.suffix)]
-    prompts = [await _truncated(engine, prompt, request, max_tokens) for prompt in prompts]
     check_room(prompts, max_tokens, engine, param="prompt")
     choices = request.n or 1
     details = TextDetails(
@@ -93,7 +92,6 @@ async def render_completion(
         prompt_logprobs=request.prompt_logprobs is not None,
         token_ids=bool(request.return_token_ids),
         continuous_usage=_options(request).continuous_usage_stats is True,
-        unwritten=unwritten,
         choices=choices,
         best_of=request.best_of or choices,
     )
@@ -113,6 +111,7 @@ async def render_completion(
         max_tokens=max_tokens,
         asked="" if request.max_tokens is None else "max_tokens",
         logprobs=logprobs,
+        unwritten=unwritten,
     )
 
 
@@ -139,18 +138,61 @@ def _options(request: SamplingFields) -> StreamOptions:
     return request.stream_options or _NO_OPTIONS
 
 
-async def _truncated(
-    engine: Engine, prompt: Prompt, request: SamplingFields, max_tokens: int | None
+async def _chat_prompt(
+    engine: Engine, request: ChatCompletionRequest, max_tokens: int | None
 ) -> Prompt:
-    """The end of a prompt, where the request asks for no more of it."""
-    kept = request.truncate_prompt_tokens
-    if kept is None:
+    """The prompt of a conversation, or what the request wants of it."""
+    if request.truncate_prompt_tokens is None:
+        return await engine.render_chat(request)
+    prompt = await engine.render_chat(request, any_length=True)
+    kept = _truncated(prompt.token_ids, engine, request, max_tokens)
+    if len(kept) == len(prompt.token_ids):
         return prompt
+    for number, message in enumerate(request.messages):
+        if not isinstance(message.content, str | None) and any(
+            isinstance(part, ImagePart | AudioPart) for part in message.content
+        ):
+            raise InvalidRequest(
+                "A conversation with pictures or sound cannot be cut: leave out "
+                f"'truncate_prompt_tokens', or what is in messages[{number}]",
+                param="truncate_prompt_tokens",
+            )
+    return await engine.render_text(kept)
+
+
+async def _text_prompt(
+    engine: Engine,
+    text: str | Sequence[int],
+    request: CompletionRequest,
+    max_tokens: int | None,
+) -> Prompt:
+    """The prompt of a text, or what the request wants of it."""
+    if request.truncate_prompt_tokens is None or not text:
+        return await engine.render_text(text)
+    # Of any length, which texts to be rendered are not.
+    token_ids = (await engine.tokenize([text]))[0] if isinstance(text, str) else text
+    return await engine.render_text(_truncated(token_ids, engine, request, max_tokens))
+
+
+def _truncated(
+    token_ids: Sequence[int], engine: Engine, request: SamplingFields, max_tokens: int | None
+) -> Sequence[int]:
+    """The end of a prompt, or its beginning: as much as the request asks for.
+
+    Raises:
+        InvalidRequest: that is nothing.
+    """
+    kept = request.truncate_prompt_tokens or 0
+    if not kept:
+        raise InvalidRequest(
+            "'truncate_prompt_tokens' of 0 leaves nothing of the prompt",
+            param="truncate_prompt_tokens",
+        )
     room = engine.max_model_len - (max_tokens or 1)
+    if room < 1:
+        return token_ids  # which is refused: the answer alone is too long
     kept = room if kept < 0 else min(kept, room)
-    if len(prompt.token_ids) <= kept:
-        return prompt
-    return await engine.render_text(prompt.token_ids[-kept:] if kept else ())
+    return token_ids[:kept] if request.truncation_side == "right" else token_ids[-kept:]
 
 
 def _echoing(

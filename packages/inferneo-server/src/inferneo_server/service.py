@@ -178,13 +178,14 @@ class Service:
             raise DeadlineExceeded from None
 
     async def count_tokens(self, request: ChatCompletionRequest, identity: Identity) -> int:
-        """How many tokens the prompt of a chat request has.
+        """How many tokens the prompt of a chat request has, be it longer than the model's context.
 
         Raises:
             ApiError: the request is refused.
         """
         with await self._lease(request.model, identity) as lease:
-            return len((await lease.engine.render_chat(check_chat(request))).token_ids)
+            prompt = await lease.engine.render_chat(check_chat(request), any_length=True)
+            return len(prompt.token_ids)
 
     async def chats(self, model: str | None, identity: Identity) -> bool:
         """Whether a model that writes was taught to answer messages.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from inferneo_core.completions import CompletionRequest
+from inferneo_core.errors import InvalidRequest
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.admission import Demand, Queues, allowed_priority
 from inferneo_server.answers.base import AnswerForm
@@ -13,6 +14,7 @@ from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.generation import Generation, Terms
 from inferneo_server.spending import Spend, Spending
+from inferneo_server.unwritten import UnwrittenStream
 
 
 class Submission(Struct, frozen=True, kw_only=True):
@@ -26,6 +28,7 @@ class Submission(Struct, frozen=True, kw_only=True):
         asked: the request's field that says so; empty where it does not.
         logprobs: how many are told for each token.
         parsing: what is to be found in the text.
+        unwritten: whether nothing is to be written, and the prompts only read.
     """
 
     form: AnswerForm
@@ -35,6 +38,7 @@ class Submission(Struct, frozen=True, kw_only=True):
     asked: str
     logprobs: int | None = None
     parsing: Parsing | None = None
+    unwritten: bool = False
 
     @property
     def answers(self) -> int:
@@ -113,13 +117,13 @@ async def _charge(spend: Spend, submission: Submission) -> int | None:
 
 async def _submit(submission: Submission, engine: Engine, max_tokens: int | None) -> DeltaStream:
     request = submission.request
-    return await submit_all(
+    stream = await submit_all(
         (
             engine.submit(
                 f"{submission.form.id}-{number}",
                 prompt,
                 request,
-                max_tokens=_within(max_tokens, engine, prompt),
+                max_tokens=_within(max_tokens, engine, prompt, request.min_tokens or 0),
                 streamed=bool(request.stream),
                 logprobs=submission.logprobs,
                 parsing=submission.parsing,
@@ -128,9 +132,20 @@ async def _submit(submission: Submission, engine: Engine, max_tokens: int | None
         ),
         request.n or 1,
     )
+    return UnwrittenStream(stream) if submission.unwritten else stream
 
 
-def _within(max_tokens: int | None, engine: Engine, prompt: Prompt) -> int:
-    """How long an answer may be: as was asked for, which fits, and never beyond the context."""
+def _within(max_tokens: int | None, engine: Engine, prompt: Prompt, min_tokens: int) -> int:
+    """How long an answer may be: as was asked for, which fits, and never beyond the context.
+
+    Raises:
+        InvalidRequest: it must be longer.
+    """
     room = engine.max_model_len - len(prompt.token_ids)
-    return min(max_tokens or room, room)
+    longest = min(max_tokens or room, room)
+    if min_tokens > longest:
+        raise InvalidRequest(
+            f"'min_tokens' asks for {min_tokens}; the answer may have {longest}",
+            param="min_tokens",
+        )
+    return longest

@@ -76,7 +76,6 @@ class TextDetails(Struct, frozen=True, kw_only=True):
         prompt_logprobs: whether to tell the logprobs of the prompt.
         token_ids: whether to tell the token ids, of the prompt too.
         continuous_usage: whether each chunk tells the usage so far.
-        unwritten: whether the answer is the prompt alone.
         choices: how many choices each prompt gets.
         best_of: of how many each prompt's choices are the best.
     """
@@ -88,7 +87,6 @@ class TextDetails(Struct, frozen=True, kw_only=True):
     prompt_logprobs: bool = False
     token_ids: bool = False
     continuous_usage: bool = False
-    unwritten: bool = False
     choices: int = 1
     best_of: int = 1
 
@@ -170,7 +168,7 @@ class DetailedTextForm(TextForm):
         of_prompt = piece.details[0].prompt_logprobs if piece.details and first else None
         fields: dict[str, Any] = {}
         if details.token_ids:
-            fields["token_ids"] = [] if details.unwritten else list(piece.token_ids)
+            fields["token_ids"] = list(piece.token_ids)
             if first:
                 fields["prompt_token_ids"] = list(details.prompt_token_ids[prompt])
         if details.prompt_logprobs and first:
@@ -180,7 +178,7 @@ class DetailedTextForm(TextForm):
         echoed = details.prompts[prompt] if details.prompts and first else ""
         return CompletionChoice(
             index=index,
-            text=echoed + ("" if details.unwritten else piece.text),
+            text=echoed + piece.text,
             finish_reason=piece.reason,
             stop_reason=_set(piece.stop_reason),
             **fields,
@@ -195,10 +193,9 @@ class DetailedTextForm(TextForm):
             ids, tokens = details.prompt_token_ids[prompt], details.prompt_tokens[prompt]
             for token_id, token, candidates in zip(ids, tokens, of_prompt, strict=False):
                 self._add_prompt_token(table, number, token_id, token, candidates)
-        if not details.unwritten:
-            for delta in deltas:
-                for entry in delta.logprobs or ():
-                    self._add(table, number, entry)
+        for delta in deltas:
+            for entry in delta.logprobs or ():
+                self._add(table, number, entry)
         return table
 
     def _add(self, table: TextLogprobs, number: int, entry: TokenLogprob) -> None:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from inferneo_core.chat import ChatCompletionRequest
-from inferneo_core.embeddings import Side
 from inferneo_core.logprobs import PromptLogprobs, TokenLogprob
-from inferneo_core.sampling import SamplingFields
+from inferneo_core.sampling import SamplingFields, Side
 from inferneo_server.engines.parsing import Parsing
 
 Task = Literal["generate", "embed", "score"]

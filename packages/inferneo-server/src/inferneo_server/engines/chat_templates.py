@@ -1,6 +1,7 @@
 """Receives chat requests; hands on their text by the model's chat template, without vLLM."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -8,28 +9,61 @@ from typing import Any
 import jinja2
 import msgspec
 
-from inferneo_core.chat import ChatCompletionRequest
+from inferneo_core.chat import ChatCompletionRequest, Message, Part, RefusalPart, TextPart
+from inferneo_core.codec import encode
 from inferneo_core.errors import InvalidRequest
 
 # A template that asks what the content is reads a list of parts itself.
 _READS_PARTS = re.compile(r"content\s+is\s+(not\s+)?(string|iterable|sequence|mapping)")
+# Arguments that the renderer reads itself, before the template does.
+_LISTS = ("tools", "documents")
 # Arguments of the renderer and of the functions that it hands on to.
 _RENDERERS_OWN = frozenset(
     {"conversation", "messages", "chat_template", "model_config", "tokenizer", "self"}
 )
 
 
+def characters(request: ChatCompletionRequest) -> float:
+    """How long a text a request may become, roughly: the tools and what else its template is given
+    count too. Infinitely long with pictures and sound, which need a thread."""
+    size = sum(map(_message_characters, request.messages))
+    if request.tools:
+        size += len(encode(request.tools))
+    if request.chat_template_kwargs:
+        size += len(encode(request.chat_template_kwargs))
+    return size
+
+
+def _message_characters(message: Message) -> float:
+    content = message.content
+    size = len(content) if isinstance(content, str) else sum(map(_part_characters, content or ()))
+    if message.tool_calls:
+        size += sum(len(call.function.arguments) for call in message.tool_calls)
+    return size + len(message.reasoning or "") + len(message.reasoning_content or "")
+
+
+def _part_characters(part: Part) -> float:
+    if isinstance(part, TextPart):
+        return len(part.text)
+    return len(part.refusal) if isinstance(part, RefusalPart) else math.inf
+
+
 def template_kwargs(request: ChatCompletionRequest) -> dict[str, Any]:
     """What a request tells the chat template beside the conversation.
 
     Raises:
-        InvalidRequest: it names what is the renderer's own.
+        InvalidRequest: it names what is the renderer's own, or gives what that cannot read.
     """
     for name in _RENDERERS_OWN.intersection(request.chat_template_kwargs or ()):
         raise InvalidRequest(
             f"'{name}' is nothing that a request may give the chat template",
             param="chat_template_kwargs",
         )
+    for name in _LISTS:
+        if not isinstance((request.chat_template_kwargs or {}).get(name), list | None):
+            raise InvalidRequest(
+                f"'{name}' in 'chat_template_kwargs' must be a list", param="chat_template_kwargs"
+            )
     arguments: dict[str, Any] = {}
     if request.reasoning_effort is not None:
         # Templates know one or the other.

@@ -1,6 +1,7 @@
 """Receives the sampling fields of a request; hands on what its answer must fit, checked."""
 
 import json
+from typing import Any
 
 import msgspec
 
@@ -10,6 +11,8 @@ from inferneo_core.sampling import JsonSchemaFormat, SamplingFields, StructuredO
 # A grammar is compiled before its request can run: what is larger takes too long.
 MAX_GRAMMAR_BYTES = 64 * 1024
 MAX_PATTERN_CHARACTERS = 2048
+# Parts of a schema that are values, and no schemas.
+_VALUES = frozenset({"enum", "const", "default", "examples"})
 
 
 def wanted_structure(sampling: SamplingFields) -> StructuredOutputs | None:
@@ -20,6 +23,8 @@ def wanted_structure(sampling: SamplingFields) -> StructuredOutputs | None:
     """
     wanted, format_ = sampling.structured_outputs, sampling.response_format
     if wanted is not None:
+        if wanted.json == {}:
+            wanted = msgspec.structs.replace(wanted, json=None, json_object=True)
         return _checked(wanted, "structured_outputs")
     if format_ is None or format_.type == "text":
         return None
@@ -31,7 +36,7 @@ def wanted_structure(sampling: SamplingFields) -> StructuredOutputs | None:
             "'response_format' of type json_schema needs a schema",
             param="response_format.json_schema.schema",
         )
-    if schema is True:
+    if schema is True or schema == {}:
         return StructuredOutputs(json_object=True)
     if schema is False:
         raise InvalidRequest(
@@ -60,4 +65,34 @@ def _checked(wanted: StructuredOutputs, param: str) -> StructuredOutputs:
         raise InvalidRequest(
             f"'{param}.regex' has more than {MAX_PATTERN_CHARACTERS} characters", param=param
         )
+    if wanted.json is not None:
+        _check_references(wanted.json, param)
     return wanted
+
+
+def _check_references(schema: dict[str, Any] | str, param: str) -> None:
+    """Refuse a schema that refers to what is not in it: the compilers of grammars take that for
+    anything at all.
+
+    Raises:
+        InvalidRequest: it does, or is no JSON.
+    """
+    if isinstance(schema, str):
+        try:
+            schema = json.loads(schema)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequest(f"'{param}.json' is no JSON: {error}", param=param) from None
+    waiting: list[Any] = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            reference = part.get("$ref")
+            if isinstance(reference, str) and reference != "#" and not reference.startswith("#/"):
+                raise InvalidRequest(
+                    f"The schema refers to {reference[:200]!r}; it may refer to its own parts "
+                    "only, as by '#/$defs/name'",
+                    param=param,
+                )
+            waiting += [each for name, each in part.items() if name not in _VALUES]

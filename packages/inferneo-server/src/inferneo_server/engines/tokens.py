@@ -6,8 +6,8 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
-from inferneo_core.embeddings import Side
 from inferneo_core.errors import InvalidRequest
+from inferneo_core.sampling import Side
 from inferneo_server.engines.base import Cut
 
 # Up to here it costs less to tokenise in the event loop than to hop to a thread and back.

@@ -26,7 +26,7 @@ from inferneo_server.engines.base import (
     Task,
     Vector,
 )
-from inferneo_server.engines.chat_templates import render
+from inferneo_server.engines.chat_templates import characters, render
 from inferneo_server.engines.parsing import Asked, Parsing
 from inferneo_server.engines.tokens import INLINE_CHARACTERS, Tokens, infill_tokens, own_copy
 from inferneo_server.engines.torch_link import RESTARTING, Link
@@ -153,8 +153,7 @@ class TorchEngine:
         any_length: bool = False,
     ) -> Prompt:
         assert self._alive and self._tokens is not None
-        size = sum(len(str(message.content)) for message in request.messages)
-        if size <= INLINE_CHARACTERS:
+        if characters(request) <= INLINE_CHARACTERS:
             text = render(self._tokenizer, request)
         else:
             text = await asyncio.to_thread(render, self._tokenizer, request)

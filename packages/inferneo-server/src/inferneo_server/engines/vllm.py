@@ -6,7 +6,6 @@ Only this file and its neighbours `vllm_*.py` import vllm. Written against 0.32 
 import asyncio
 import dataclasses
 import logging
-import math
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence, Set
@@ -25,7 +24,7 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from inferneo_core.chat import ChatCompletionRequest, Message, Part, RefusalPart, TextPart
+from inferneo_core.chat import ChatCompletionRequest, Message
 from inferneo_core.errors import ApiError, EngineUnavailable, InvalidRequest, Overloaded
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import (
@@ -37,7 +36,7 @@ from inferneo_server.engines.base import (
     Task,
     Vector,
 )
-from inferneo_server.engines.chat_templates import template_kwargs
+from inferneo_server.engines.chat_templates import characters, template_kwargs
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.engines.tokens import INLINE_CHARACTERS, Tokens, infill_tokens, own_copy
@@ -196,7 +195,7 @@ class VllmEngine:
         conversation = msgspec.to_builtins(request.messages)
         renderer = self._alive.renderer
         with client_errors("messages"), template_errors(request):
-            if self._encode and _characters(request.messages) <= INLINE_CHARACTERS:
+            if self._encode and characters(request) <= INLINE_CHARACTERS:
                 _, rendered = renderer.render_messages(conversation, params)
                 return self._tokenized(rendered["prompt"], special=special_tokens)
             tokenizing = renderer.default_chat_tok_params
@@ -374,20 +373,7 @@ class VllmEngine:
 def _grammar_field(sampling: SamplingFields) -> str | None:
     if sampling.structured_outputs is not None:
         return "structured_outputs"
-    return None if sampling.response_format is None else "response_format"
-
-
-def _characters(messages: Sequence[Message]) -> float:
-    """How long a conversation is; infinitely so with pictures and sound, which need a thread."""
-    return sum(
-        len(message.content)
-        if isinstance(message.content, str)
-        else sum(map(_part_characters, message.content or ()))
-        for message in messages
-    )
-
-
-def _part_characters(part: Part) -> float:
-    if isinstance(part, TextPart):
-        return len(part.text)
-    return len(part.refusal) if isinstance(part, RefusalPart) else math.inf
+    if sampling.response_format is not None:
+        return "response_format"
+    # Calls fit a grammar too, which is made of the tools.
+    return "tools" if isinstance(sampling, ChatCompletionRequest) and sampling.tools else None

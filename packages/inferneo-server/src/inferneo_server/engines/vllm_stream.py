@@ -111,9 +111,13 @@ class DetailedStream(VllmStream):
     ) -> None:
         super().__init__(llm, collector, grammar)
         self._top = top
+        self._of_prompt: PromptLogprobs | None = None
         self._prompt_told: set[int] = set()
 
     def _deltas(self, output: RequestOutput) -> Sequence[Delta]:
+        # vLLM loses them where it joins a choice's first step to a later one of another.
+        if self._of_prompt is None and output.prompt_logprobs is not None:
+            self._of_prompt = _prompt_logprobs(output.prompt_logprobs)
         return [self._detailed(output, choice) for choice in output.outputs]
 
     def _detailed(self, output: RequestOutput, choice: CompletionOutput) -> DetailedDelta:
@@ -126,7 +130,7 @@ class DetailedStream(VllmStream):
             finish_reason=choice.finish_reason,
             stop_reason=choice.stop_reason,
             logprobs=_token_logprobs(choice, self._top),
-            prompt_logprobs=_prompt_logprobs(output) if first else None,
+            prompt_logprobs=self._of_prompt if first else None,
         )
 
 
@@ -153,9 +157,7 @@ def _told(candidate: Any) -> dict[str, Any]:
     }
 
 
-def _prompt_logprobs(output: RequestOutput) -> PromptLogprobs | None:
-    if output.prompt_logprobs is None:
-        return None
+def _prompt_logprobs(places: Any) -> PromptLogprobs:
     return [
         place
         and {
@@ -164,5 +166,5 @@ def _prompt_logprobs(output: RequestOutput) -> PromptLogprobs | None:
             )
             for token_id, one in place.items()
         }
-        for place in output.prompt_logprobs
+        for place in places
     ]
