@@ -91,3 +91,62 @@ def test_anything_is_an_object_where_a_schema_allows_all() -> None:
     for sampling in (formatted(True), formatted({}), structured(json={})):
         assert wanted_structure(sampling) == StructuredOutputs(json_object=True)
     assert wanted_structure(SamplingFields(response_format=ResponseFormat(type="text"))) is None
+
+
+@pytest.fixture(scope="module")
+def compiler() -> Any:
+    """Makes grammars of schemas for a model whose tokens are the bytes."""
+    import xgrammar
+
+    tokens = xgrammar.TokenizerInfo([bytes([each]) for each in range(256)])
+    return xgrammar.GrammarCompiler(tokens)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "fitting", "others"),
+    [
+        ({"maxLength": 3}, ["", "abc", "\u00e9\u65e5x"], ["abcd"]),
+        ({"minLength": 2}, ["ab", "a" * 50], ["", "a"]),
+        ({"minLength": 2, "maxLength": 3}, ["ab", "abc"], ["a", "abcd"]),
+    ],
+)
+def test_a_string_of_bounded_length_has_no_control_characters(
+    bounds: dict[str, int], fitting: list[str], others: list[str], compiler: Any
+) -> None:
+    import xgrammar
+
+    schema = {"type": "object", "properties": {"a": {"type": "string", **bounds}}}
+    wanted = wanted_structure(formatted({**schema, "required": ["a"]}))
+    assert wanted is not None
+    grammar = compiler.compile_json_schema(json.dumps(wanted.json))
+
+    def accepted(value: str) -> bool:
+        matcher = xgrammar.GrammarMatcher(grammar)
+        return bool(matcher.accept_string(f'{{"a": "{value}"}}')) and matcher.is_completed()
+
+    assert all(map(accepted, fitting))
+    assert not any(map(accepted, [*others, "a\x1d", "a\x00b"]))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "maxLength": 5, "pattern": "^a*$"},
+        {"type": "string", "minLength": "many"},
+        {"type": "object", "properties": {"maxLength": {"type": "integer"}}},
+        {"enum": [{"type": "string", "maxLength": 5}]},
+    ],
+    ids=json.dumps,
+)
+def test_other_schemas_are_forced_as_they_are(schema: dict[str, Any]) -> None:
+    wanted = wanted_structure(formatted(schema))
+    assert wanted is not None and wanted.json == schema
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    deep = '{"items":' * 5000 + "{}" + "}" * 5000
+    assert refusal(structured(json=deep)).param == "structured_outputs"
+    nested: dict[str, Any] = {}
+    for _ in range(900):
+        nested = {"items": nested}
+    assert "nested" in refusal(formatted(nested)).message

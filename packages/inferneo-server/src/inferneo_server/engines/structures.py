@@ -13,6 +13,9 @@ MAX_GRAMMAR_BYTES = 64 * 1024
 MAX_PATTERN_CHARACTERS = 2048
 # Parts of a schema that are values, and no schemas.
 _VALUES = frozenset({"enum", "const", "default", "examples"})
+_LENGTHS = frozenset({"minLength", "maxLength"})
+# Beside these the length of a string is not what forces it.
+_OTHERWISE_BOUND = frozenset({"pattern", "format", "enum", "const"})
 
 
 def wanted_structure(sampling: SamplingFields) -> StructuredOutputs | None:
@@ -65,23 +68,51 @@ def _checked(wanted: StructuredOutputs, param: str) -> StructuredOutputs:
         raise InvalidRequest(
             f"'{param}.regex' has more than {MAX_PATTERN_CHARACTERS} characters", param=param
         )
-    if wanted.json is not None:
-        _check_references(wanted.json, param)
-    return wanted
+    if wanted.json is None:
+        return wanted
+    schema = _parsed(wanted.json, param)
+    _check_references(schema, param)
+    try:
+        return msgspec.structs.replace(wanted, json=forcible(schema))
+    except RecursionError:
+        raise InvalidRequest(f"'{param}' is nested too deeply", param=param) from None
 
 
-def _check_references(schema: dict[str, Any] | str, param: str) -> None:
+def _parsed(schema: Any, param: str) -> Any:
+    if not isinstance(schema, str):
+        return schema
+    try:
+        return json.loads(schema)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"'{param}.json' is no JSON: {error}", param=param) from None
+
+
+def forcible(schema: Any) -> Any:
+    """The schema, as the compilers of grammars force it rightly.
+
+    xgrammar lets control characters into a string of bounded length, and JSON does not.
+    """
+    if isinstance(schema, list):
+        return [forcible(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    parts = {name: each if name in _VALUES else forcible(each) for name, each in schema.items()}
+    bounds = [schema[name] for name in _LENGTHS & schema.keys()]
+    whole = all(type(each) is int and each >= 0 for each in bounds)
+    bounded = bounds and whole and not _OTHERWISE_BOUND & schema.keys()
+    if bounded and schema.get("type") == "string":
+        least, most = parts.pop("minLength", 0), parts.pop("maxLength", "")
+        parts["pattern"] = f'^[^"\\\\\\x00-\\x1f]{{{least},{most}}}$'
+    return parts
+
+
+def _check_references(schema: Any, param: str) -> None:
     """Refuse a schema that refers to what is not in it: the compilers of grammars take that for
     anything at all.
 
     Raises:
-        InvalidRequest: it does, or is no JSON.
+        InvalidRequest: it does.
     """
-    if isinstance(schema, str):
-        try:
-            schema = json.loads(schema)
-        except (ValueError, RecursionError) as error:
-            raise InvalidRequest(f"'{param}.json' is no JSON: {error}", param=param) from None
     waiting: list[Any] = [schema]
     while waiting:
         part = waiting.pop()
