@@ -24,7 +24,7 @@ from inferneo_core.messages import (
 from inferneo_core.usage import Usage
 from inferneo_server.answers.base import Choice, DoneObject
 from inferneo_server.answers.chat import ChatDetails
-from inferneo_server.answers.turn import Turn, whole_calls
+from inferneo_server.answers.turn import Turn, of_calls, whole_calls
 from inferneo_server.engines.base import Delta
 
 _DELTAS = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking")}
@@ -67,13 +67,12 @@ class MessagesForm:
             events += self._started("thinking", ThinkingBlock(thinking=""))
             events.append(self._say(parsed.reasoning))
         # Of a call that goes on, first: nothing can be added to a block that is closed.
-        if parsed.tool_calls:
-            events += self._call_events([call for call in parsed.tool_calls if not call.id])
+        ongoing, begun = of_calls(parsed) if parsed.tool_calls else ((), ())
+        events += self._call_events(ongoing)
         if parsed.content:
             events += self._started("text", TextBlock(text=""))
             events.append(self._say(parsed.content))
-        if parsed.tool_calls:
-            events += self._call_events([call for call in parsed.tool_calls if call.id])
+        events += self._call_events(begun)
         if self._turn.finish_reason:
             events += self._ended()
         return events

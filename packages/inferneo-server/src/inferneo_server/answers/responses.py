@@ -33,7 +33,7 @@ from inferneo_core.responses import (
 from inferneo_core.usage import Usage
 from inferneo_server.answers.base import Choice, DoneObject
 from inferneo_server.answers.chat import ChatDetails
-from inferneo_server.answers.turn import Turn, whole_calls
+from inferneo_server.answers.turn import Turn, of_calls, whole_calls
 from inferneo_server.engines.base import Delta
 from inferneo_server.engines.parsing import Parsed
 from inferneo_server.translations.responses import new_id
@@ -85,13 +85,12 @@ class ResponseForm:
             events += self._opened("reasoning")
             events.append(self._say(parsed.reasoning))
         # Of a call that goes on, first: nothing can be added to an item that is closed.
-        if parsed.tool_calls:
-            events += self._call_events([call for call in parsed.tool_calls if not call.id])
+        ongoing, begun = of_calls(parsed) if parsed.tool_calls else ((), ())
+        events += self._call_events(ongoing)
         if parsed.content:
             events += self._opened("message")
             events.append(self._say(parsed.content))
-        if parsed.tool_calls:
-            events += self._call_events([call for call in parsed.tool_calls if call.id])
+        events += self._call_events(begun)
         if self._turn.finish_reason and self._open:
             # The last item alone is cut where the answer is.
             cut = self._turn.finish_reason == "length"
