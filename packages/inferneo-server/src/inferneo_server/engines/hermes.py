@@ -16,6 +16,7 @@ from inferneo_core.chat import FunctionCallDelta, ToolCallDelta
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
+_SOLID = re.compile(r"\S")
 # What changes the state of JSON, or ends it.
 _STRUCTURE = re.compile(r'["{}\[\],<]')
 _IN_STRING = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
@@ -36,7 +37,8 @@ class Calls:
     def __init__(self, *, one: bool) -> None:
         self._one = one
         self._count = 0
-        self._read: Callable[[str, int], int] = self._read_content
+        # Not bound: an object that held its own method would wait for the garbage collector.
+        self._read: Callable[[Calls, str, int], int] = Calls._read_content
         self._held = ""
         self._blank: list[str] | None = []
         self._said: list[str] = []
@@ -47,7 +49,7 @@ class Calls:
         text, self._held = self._held + text, ""
         at = 0
         while at < len(text):
-            at = self._read(text, at)
+            at = self._read(self, text, at)
         content, calls = "".join(self._said), [told.delta() for told in self._told]
         self._said.clear()
         self._told.clear()
@@ -55,9 +57,9 @@ class Calls:
 
     def end(self) -> str:
         """The content that was kept, where no more comes."""
-        if self._read == self._read_content:
+        if self._read is Calls._read_content:
             self._say(self._held)
-        elif self._read != self._read_close and not self._named:
+        elif self._read is not Calls._read_close and not self._named:
             self._raw.append(self._held)
             self._give_up()
         if self._blank and not self._count:
@@ -94,7 +96,7 @@ class Calls:
         return len(text)
 
     def _begin(self) -> None:
-        self._read = self._read_start
+        self._read = Calls._read_start
         self._raw: list[str] = [OPEN]
         self._early: list[str] = []
         self._named = self._argued = self._taking = False
@@ -104,25 +106,25 @@ class Calls:
         self._word: list[str] | None = None
 
     def _read_start(self, text: str, at: int) -> int:
-        first = text[at:].lstrip()[:1]
-        if first == "{":
-            self._read = self._read_body
-        elif first:
-            self._give_up()
-        else:
+        solid = _SOLID.search(text, at)
+        if solid is None:
             self._raw.append(text[at:])
             return len(text)
+        if solid[0] == "{":
+            self._read = Calls._read_body
+        else:
+            self._give_up()
         return at
 
     def _give_up(self) -> None:
         """What has been read of the call is content."""
         self._say("".join(self._raw))
-        self._read = self._read_content
+        self._read = Calls._read_content
 
     def _read_body(self, text: str, at: int) -> int:
         begin, taken = at, at if self._taking else -1
         end = len(text)
-        while at < end and self._read == self._read_body:
+        while at < end and self._read is Calls._read_body:
             if self._quoted:
                 at = self._read_string(text, at)
                 ended = not self._quoted and self._depth == 1
@@ -147,7 +149,7 @@ class Calls:
             self._argue(text[taken:at])
         if not self._named:
             self._raw.append(text[begin:at])
-        if self._read == self._read_close:
+        if self._read is Calls._read_close:
             self._finish()
         return at + len(self._held)
 
@@ -155,7 +157,7 @@ class Calls:
         """Whether the call ends there, in the midst of its JSON, or may do so."""
         rest = text[at : at + len(CLOSE)]
         if rest == CLOSE:
-            self._read = self._read_close
+            self._read = Calls._read_close
         elif CLOSE.startswith(rest):
             self._held = rest
         else:
@@ -211,7 +213,7 @@ class Calls:
         elif mark in "}]":
             self._depth -= 1
             if self._depth == 0:
-                self._read = self._read_close
+                self._read = Calls._read_close
             return self._depth == 1
         elif self._depth == 1:
             self._key = None
@@ -233,16 +235,16 @@ class Calls:
         self._count += 1
 
     def _read_close(self, text: str, at: int) -> int:
-        rest = text[at:].lstrip()
-        at = len(text) - len(rest)
-        if rest.startswith(CLOSE):
-            self._read = self._read_content
-            return at + len(CLOSE)
-        if CLOSE.startswith(rest):
+        solid = _SOLID.search(text, at)
+        if solid is None:
+            return len(text)
+        at = solid.start()
+        rest = text[at : at + len(CLOSE)]
+        if rest != CLOSE and CLOSE.startswith(rest):
             self._held = rest
             return len(text)
-        self._read = self._read_content
-        return at
+        self._read = Calls._read_content
+        return at + len(CLOSE) if rest == CLOSE else at
 
 
 class _Told:
