@@ -146,6 +146,7 @@ def test_a_name_is_told_when_it_is_complete_and_arguments_as_they_come() -> None
         ('{"na\\u006de": "caf\\u00e9", "arguments": { } }', ("caf\u00e9", "{ }")),
         ('\n {"name" :"f" ,"arguments" :[ 1 ] ,"more": {"arguments": 2}}\n', ("f", "[ 1 ]")),
         (f'{{"name": "f", "arguments": {{"x": "{CLOSED}"}}}}', ("f", f'{{"x": "{CLOSED}"}}')),
+        ('{"name": "f", "arguments": {"x": 1}, "arguments": {"y": 2}}', ("f", '{"x": 1}')),
         ('{"name": "f", "arguments": {"x": 1}', ("f", '{"x": 1}')),
         ('{"name": "f", "arguments": {"x": 1', ("f", '{"x": 1')),
     ],
