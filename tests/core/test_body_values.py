@@ -16,7 +16,7 @@ from inferneo_core.codec import (
 )
 from inferneo_core.embeddings import EmbeddingRequest
 from inferneo_core.errors import InvalidRequest
-from inferneo_core.messages import messages_request
+from inferneo_core.messages import MessagesRequest
 from inferneo_core.responses import response_request
 from inferneo_core.scores import RerankRequest
 
@@ -39,7 +39,7 @@ BODIES: dict[str, tuple[msgspec.json.Decoder[Any], dict[str, Any], str | None]] 
     "unknown": (completion_request, {"prompt": "Hello", "metadata": LISTS}, None),
     "items": (response_request, {"input": [{"a": LISTS}]}, "input"),
     "call": (
-        messages_request,
+        msgspec.json.Decoder(MessagesRequest),
         {"max_tokens": 1, "messages": [{"role": "assistant", "content": [{"input": LISTS}]}]},
         "messages",
     ),

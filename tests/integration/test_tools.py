@@ -123,6 +123,24 @@ def test_a_call_can_be_forced_on_any_question(
         assert answer["finish_reason"] == ("stop" if choice == NAMED else "tool_calls")
 
 
+def test_a_call_that_is_cut_keeps_what_it_has(vllm_server: RunningServer) -> None:
+    body = FITTING | GREEDY | {"tools": [WEATHER], "tool_choice": "required"}
+    length = ask(vllm_server, CHAT, body)["usage"]["completion_tokens"]
+    found = []
+    for stream in (False, True):
+        answer = only(ask(vllm_server, CHAT, body | {"max_tokens": length - 5}, stream=stream))
+        [call] = answer["message"]["tool_calls"]
+        assert answer["finish_reason"] == "length"
+        assert not answer["message"]["content"]
+        found.append(call["function"])
+
+    whole, streamed = found
+    assert whole == streamed
+    assert whole["name"] == "get_weather"
+    assert '{"city": "Paris"}'.startswith(whole["arguments"])
+    assert whole["arguments"]
+
+
 def test_a_tool_that_is_not_offered_cannot_be_chosen(vllm_server: RunningServer) -> None:
     for choice in (NAMED, ALLOWED):
         body = FITTING | {"tools": [WEATHER], "tool_choice": choice}

@@ -164,6 +164,26 @@ def test_each_item_of_a_response_is_opened_and_done_in_its_turn() -> None:
             assert event["item_id"] == output[event["output_index"]]["id"]
 
 
+@each_form
+def test_a_call_gets_the_rest_of_its_arguments_before_the_text_behind_it(make: Any) -> None:
+    pieces = (
+        Parsed(tool_calls=[call(0, name="first", arguments='{"a"')]),
+        Parsed(content="So", tool_calls=[call(0, arguments=": 1}"), call(1, name="second")]),
+        Parsed(tool_calls=[call(1, arguments="{}")]),
+    )
+    told: dict[int, str] = {}
+    for event in events(make, pieces):
+        match event:
+            case {"type": str(kind), "index": index, "delta": fields} if kind.endswith("delta"):
+                piece = fields.get("partial_json") or fields.get("text")
+            case {"type": str(kind), "output_index": index, "delta": piece}:
+                pass
+            case _:
+                continue
+        told[index] = told.get(index, "") + piece
+    assert told == {0: '{"a": 1}', 1: "So", 2: "{}"}
+
+
 @pytest.mark.parametrize("reason", ["stop", "length"])
 def test_a_message_is_the_same_whole_and_streamed(reason: str) -> None:
     make = FORMS["messages"]

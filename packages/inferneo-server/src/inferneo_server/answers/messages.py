@@ -7,6 +7,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import UNSET
 
+from inferneo_core.chat import ToolCallDelta
 from inferneo_core.codec import encode
 from inferneo_core.errors import ApiError
 from inferneo_core.messages import (
@@ -23,7 +24,7 @@ from inferneo_core.messages import (
 from inferneo_core.usage import Usage
 from inferneo_server.answers.base import Choice, DoneObject
 from inferneo_server.answers.chat import ChatDetails
-from inferneo_server.answers.turn import Turn, whole_calls
+from inferneo_server.answers.turn import Turn, of_calls, whole_calls
 from inferneo_server.engines.base import Delta
 
 _DELTAS = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking")}
@@ -65,10 +66,20 @@ class MessagesForm:
         if parsed.reasoning:
             events += self._started("thinking", ThinkingBlock(thinking=""))
             events.append(self._say(parsed.reasoning))
+        # Of a call that goes on, first: nothing can be added to a block that is closed.
+        ongoing, begun = of_calls(parsed) if parsed.tool_calls else ((), ())
+        events += self._call_events(ongoing)
         if parsed.content:
             events += self._started("text", TextBlock(text=""))
             events.append(self._say(parsed.content))
-        for call in parsed.tool_calls:
+        events += self._call_events(begun)
+        if self._turn.finish_reason:
+            events += self._ended()
+        return events
+
+    def _call_events(self, calls: Sequence[ToolCallDelta]) -> list[bytes]:
+        events: list[bytes] = []
+        for call in calls:
             function = call.function or None
             if call.id or (function and function.name):
                 name = (function and function.name) or ""
@@ -76,8 +87,6 @@ class MessagesForm:
                 events += self._started(f"call {call.index}", block)
             if function and function.arguments and self._open == f"call {call.index}":
                 events.append(self._say(function.arguments))
-        if self._turn.finish_reason:
-            events += self._ended()
         return events
 
     def _started(self, kind: str, block: OutputBlock) -> list[bytes]:

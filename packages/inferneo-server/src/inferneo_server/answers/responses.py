@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Struct
 
+from inferneo_core.chat import ToolCallDelta
 from inferneo_core.codec import encode
 from inferneo_core.errors import ApiError, Cancelled, RequestError
 from inferneo_core.logprobs import TokenLogprob
@@ -32,7 +33,7 @@ from inferneo_core.responses import (
 from inferneo_core.usage import Usage
 from inferneo_server.answers.base import Choice, DoneObject
 from inferneo_server.answers.chat import ChatDetails
-from inferneo_server.answers.turn import Turn, whole_calls
+from inferneo_server.answers.turn import Turn, of_calls, whole_calls
 from inferneo_server.engines.base import Delta
 from inferneo_server.engines.parsing import Parsed
 from inferneo_server.translations.responses import new_id
@@ -83,17 +84,25 @@ class ResponseForm:
         if parsed.reasoning:
             events += self._opened("reasoning")
             events.append(self._say(parsed.reasoning))
+        # Of a call that goes on, first: nothing can be added to an item that is closed.
+        ongoing, begun = of_calls(parsed) if parsed.tool_calls else ((), ())
+        events += self._call_events(ongoing)
         if parsed.content:
             events += self._opened("message")
             events.append(self._say(parsed.content))
-        for call in parsed.tool_calls:
-            events += self._opened("function_call", call)
-            if call.function and call.function.arguments:
-                events.append(self._say(call.function.arguments))
+        events += self._call_events(begun)
         if self._turn.finish_reason and self._open:
             # The last item alone is cut where the answer is.
             cut = self._turn.finish_reason == "length"
             events += self._closed("incomplete" if cut else "completed")
+        return events
+
+    def _call_events(self, calls: Sequence[ToolCallDelta]) -> list[bytes]:
+        events: list[bytes] = []
+        for call in calls:
+            events += self._opened("function_call", call)
+            if call.function and call.function.arguments:
+                events.append(self._say(call.function.arguments))
         return events
 
     def _opened(self, kind: _Kind, call: Any = None) -> list[bytes]:

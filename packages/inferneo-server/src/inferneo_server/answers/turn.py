@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from inferneo_core.chat import FinishReason, ToolCall
+from inferneo_core.chat import FinishReason, ToolCall, ToolCallDelta
 from inferneo_core.logprobs import TokenLogprob
 from inferneo_server.answers.base import Choice, finish_reason
 from inferneo_server.answers.chat import ChatDetails
@@ -72,6 +72,13 @@ class Turn:
         """Those of the tokens since it was last asked."""
         said, self._unsaid = self._unsaid, []
         return said
+
+
+def of_calls(parsed: Parsed) -> tuple[Sequence[ToolCallDelta], Sequence[ToolCallDelta]]:
+    """What a piece adds to the call that it goes on with, and to those that begin in it."""
+    calls = parsed.tool_calls
+    first = next((place for place, call in enumerate(calls) if call.id), len(calls))
+    return calls[:first], calls[first:]
 
 
 def whole_calls(parsed: Parsed) -> Sequence[ToolCall]:

@@ -24,7 +24,8 @@ class Asked(Struct, kw_only=True):
 
 
 class Parsed(Struct, kw_only=True):
-    """What a piece of text turns out to be."""
+    """What a piece of text turns out to be. Content stands behind what a call that has begun before
+    gets, and before the calls that begin here."""
 
     content: str = ""
     reasoning: str = ""

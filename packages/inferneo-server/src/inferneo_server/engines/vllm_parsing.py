@@ -1,6 +1,7 @@
-"""Receives chat requests; hands on vLLM's parsers of tool calls and reasoning, one for each choice.
+"""Receives chat requests; hands on what finds tool calls and reasoning, one for each choice.
 
-vLLM's parsers take its own pydantic request, which is built only for requests that need them.
+vLLM's parsers say what the model must be asked for, and read what no reader of our own does. They
+take vLLM's own pydantic request, which is built only for requests that need them.
 """
 
 import functools
@@ -15,8 +16,12 @@ from vllm.entrypoints.openai.chat_completion.protocol import (
     ChatCompletionRequest as VllmChatRequest,
 )
 from vllm.parser import ParserManager
+from vllm.parser.qwen3 import Qwen3Parser
+from vllm.reasoning.deepseek_r1_reasoning_parser import DeepSeekR1ReasoningParser
+from vllm.reasoning.deepseek_v3_reasoning_parser import DeepSeekV3ReasoningParser
 from vllm.reasoning.identity_reasoning_parser import IdentityReasoningParser
 from vllm.sampling_params import SamplingParams
+from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser
 
 from inferneo_core.chat import (
     ChatCompletionRequest,
@@ -26,7 +31,11 @@ from inferneo_core.chat import (
 )
 from inferneo_server.engines.base import Delta, Prompt
 from inferneo_server.engines.chat_templates import template_kwargs
-from inferneo_server.engines.parsing import Asked, Parsed
+from inferneo_server.engines.hermes import OPEN
+from inferneo_server.engines.parsing import Asked, Parsed, Parser
+from inferneo_server.engines.reading import TextParser, Thinking
+from inferneo_server.engines.structures import forcible
+from inferneo_server.engines.thinking import BEGIN, END
 from inferneo_server.engines.vllm_sampling import structure
 
 # What a model without a tool parser of its own is made to write, by grammar, where it must call.
@@ -126,6 +135,27 @@ class VllmParsing:
         self._one_call = request.parallel_tool_calls is False
         self._prompt_token_ids = list(prompt.token_ids)
         self.reasons = _reasons(first.reasoning_parser)
+        self._own = None
+        if _is_read_by_us(first, self._request):
+            self._own = functools.partial(
+                TextParser,
+                thinking=self._thinking(first.reasoning_parser) if self.reasons else None,
+                calls=tools and self._request.tool_choice != "none",
+                one_call=self._one_call,
+            )
+            if self.reasons and END in tokenizer.all_special_tokens:
+                self._request.skip_special_tokens = False  # its end is found in the text
+
+    def _thinking(self, parser: Any) -> Thinking:
+        until_call = _engine(parser) is Qwen3Parser
+        last = {parser.vocab.get(END), parser.vocab.get(OPEN) if until_call else None}
+        return Thinking(
+            begun=not parser.is_reasoning_end(self._prompt_token_ids),
+            told=self._request.include_reasoning,
+            until_call=until_call,
+            first=parser.vocab.get(BEGIN),
+            last=last - {None},
+        )
 
     def adjust(self, params: SamplingParams | Asked) -> None:
         """Set what makes the model write so that it can be read."""
@@ -134,7 +164,11 @@ class VllmParsing:
         if not self._request.skip_special_tokens:
             params.skip_special_tokens = False
 
-    def parser(self) -> "VllmParser":
+    def parser(self) -> Parser:
+        return self.vllm_parser() if self._own is None else self._own()
+
+    def vllm_parser(self) -> "VllmParser":
+        """vLLM's own parser for one choice, which costs more the longer the answer is."""
         return VllmParser(
             self._make(), self._request, self._prompt_token_ids, one_call=self._one_call
         )
@@ -239,7 +273,7 @@ def _vllm_request(request: ChatCompletionRequest, *, tools: bool) -> VllmChatReq
     if request.skip_special_tokens is not None:
         fields["skip_special_tokens"] = request.skip_special_tokens
     if tools:
-        fields["tools"] = msgspec.to_builtins(request.tools)
+        fields["tools"] = forcible(msgspec.to_builtins(request.tools))
         fields["tool_choice"] = msgspec.to_builtins(request.tool_choice or "auto")
         fields["parallel_tool_calls"] = request.parallel_tool_calls is not False
         structured = structure(request)
@@ -252,6 +286,24 @@ def _reasons(parser: Any) -> bool:
     # Some parsers hand on to another one, by what the request says.
     parser = getattr(parser, "_parser", parser)
     return parser is not None and not isinstance(parser, IdentityReasoningParser)
+
+
+def _is_read_by_us(parser: Any, request: VllmChatRequest) -> bool:
+    """Whether our own reader knows what that parser of vLLM's would look for."""
+    tools, reasoning = parser.tool_parser, parser.reasoning_parser
+    if isinstance(reasoning, DeepSeekV3ReasoningParser):
+        reasoning = reasoning._parser
+    known = {type(None), IdentityReasoningParser, DeepSeekR1ReasoningParser}
+    if type(reasoning) not in known and _engine(reasoning) is not Qwen3Parser:
+        return False
+    if type(tools) is Hermes2ProToolParser:
+        # Where vLLM is set not to force the model's own form, forced calls are bare JSON.
+        return request.tool_choice == "auto" or not tools.supports_required_and_named
+    return tools is None
+
+
+def _engine(parser: Any) -> Any:
+    return getattr(parser, "_parser_engine_cls", None)
 
 
 def _start_token(parser: Any) -> str:
