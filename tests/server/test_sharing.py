@@ -23,7 +23,7 @@ from inferneo_server.generation import Generation, Terms
 from inferneo_server.limits.redis import connect
 from inferneo_server.sharing.copied import Copy
 from inferneo_server.sharing.redis import SharedStreams
-from inferneo_server.sharing.round import cancellable
+from inferneo_server.sharing.round import answer
 from inferneo_server.streams import Reader, Streams
 from tests.server.services import BOUND_SECONDS, FedStream, begin, make, read_texts
 
@@ -33,7 +33,7 @@ KEPT = Terms(identity=Identity(owner="ann"), resume_for=60)
 def replica(url: str, **options: Any) -> Streams:
     """The streams of a server, which says nothing of itself until it is started."""
     client = connect(url, decode_responses=False)
-    bounds = {"log_bytes": 2**20, "repeat_seconds": 60.0, **options}
+    bounds: dict[str, Any] = {"log_bytes": 2**20, "repeat_seconds": 60.0, **options}
     return Streams(**bounds, shared=SharedStreams(client, **bounds))
 
 
@@ -73,7 +73,7 @@ def test_each_step_comes_over_as_it_is_made_and_the_end_behind_the_last(redis_ur
             assert isinstance(there.generation, Copy)
             for text in ("a", "b"):
                 stream.give(text)
-                assert [*map(bytes, await there.read())] == await here.read()
+                assert await there.read() == await here.read()
             stream.end()
             assert await there.read() == await here.read() != []
             assert there.generation.usage_event == here.generation.usage_event == 2
@@ -226,9 +226,9 @@ def test_what_is_begun_elsewhere_is_waited_for_and_can_be_cancelled(redis_url: s
 def test_who_waits_for_redis_can_be_cancelled(redis_url: str) -> None:
     async def work() -> None:
         client: Redis = connect(redis_url)
-        await client.get("a")
+        await answer(client, "GET", "a")
         for rounds in range(20):
-            asking = asyncio.create_task(cancellable(client.get("a")))
+            asking = asyncio.create_task(answer(client, "GET", "a"))
             for _ in range(1 + rounds % 4):
                 await asyncio.sleep(0)
             if not asking.done():

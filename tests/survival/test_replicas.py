@@ -34,14 +34,15 @@ from tests.survival.replicas import (
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
 MESSAGE: dict[str, Any] = {"messages": [{"role": "user", "content": "Count the words again"}]}
+PROMPT: dict[str, Any] = {"prompt": "Count the words"}
 ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": (CHAT, {**MESSAGE, "max_tokens": 60, "stream_options": {"include_usage": True}}),
-    "text": (TEXT, {"prompt": "Count the words", "max_tokens": 60}),
+    "text": (TEXT, {**PROMPT, "max_tokens": 60}),
     "messages": ("/v1/messages", {**MESSAGE, "model": "inferneo-tiny", "max_tokens": 60}),
     "responses": ("/v1/responses", {"input": "Count the words", "max_output_tokens": 60}),
 }
-LONG = {"prompt": "Count the words", "max_tokens": 9000, "ignore_eos": True}
-SHORT = {"prompt": "Count the words", "max_tokens": 30, "ignore_eos": True}
+LONG = {**PROMPT, "max_tokens": 9000, "ignore_eos": True}
+SHORT = {**PROMPT, "max_tokens": 30, "ignore_eos": True}
 GENERATIONS = 80
 CAMPAIGN_SECONDS = 120.0
 each_route = pytest.mark.parametrize(("path", "body"), ROUTES.values(), ids=ROUTES)
@@ -218,7 +219,8 @@ def test_what_is_neither_resumable_nor_keyed_is_in_no_store(
     def names() -> set[bytes]:
         return {name for name in store.scan_iter() if b":replica:" not in name}
 
-    with Redis.from_url(redis_url) as store:
+    store: Any = Redis.from_url(redis_url)
+    with store:
         before = names()
         answer = httpx.post(f"{replicas.first.url}{TEXT}", json=SHORT, headers=ANN, timeout=SECONDS)
         assert answer.status_code == 200
@@ -229,7 +231,8 @@ def test_what_is_stored_is_bounded_and_goes(replicas: Replicas, redis_url: str) 
     answer = post(replicas.first, SHORT, key())
     stream = f"/v1/streams/{answer.json()['id']}"
     assert read(replicas.second, stream, accept="application/json").content == answer.content
-    with Redis.from_url(redis_url) as store:
+    store: Any = Redis.from_url(redis_url)
+    with store:
         names = [*store.scan_iter()]
         assert all(name.startswith(b"inferneo:streams:") for name in names)
         assert all(0 < store.pttl(name) <= 70_000 for name in names if store.exists(name))
@@ -243,9 +246,10 @@ def test_a_reader_elsewhere_that_is_too_far_behind_is_told(redis_url: str) -> No
         for each in replicas:
             gone = read(each, f"{stream}?after=0")
             assert (gone.status_code, gone.json()["error"]["code"]) == (410, "stream_truncated")
-        with Redis.from_url(redis_url) as store:
+        store: Any = Redis.from_url(redis_url)
+        with store:
             name = f"inferneo:streams:{stream.rpartition('/')[2]}:events"
-            entries: Any = store.xrange(name)
+            entries = store.xrange(name)
             kept = [fields[b"event"] for _, fields in entries if b"event" in fields]
         assert 0 < sum(map(len, kept)) <= 4096
 
@@ -342,8 +346,7 @@ def test_generations_are_whole_however_often_they_change_the_replica(redis_url: 
     seed = int(os.environ.get("CHAOS_SEED", random.getrandbits(32)))
     print(f"CHAOS_SEED={seed}")  # pytest shows it where the test fails
     bodies = [
-        {"max_tokens": 20 + number % 7, "ignore_eos": True}
-        | ({"prompt": "Count the words"} if number % 2 else MESSAGE)
+        {**(MESSAGE if number % 2 else PROMPT), "max_tokens": 20 + number % 7, "ignore_eos": True}
         for number in range(GENERATIONS)
     ]
 

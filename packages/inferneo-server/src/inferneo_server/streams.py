@@ -328,6 +328,7 @@ class Streams:
     async def _drop(self, name: str, reason: Cancelled) -> None:
         """Forget a generation without a reader, and end what it still does."""
         generation, keeper = self._kept[name], self._unread[name].keeper
+        assert isinstance(generation, Generation)
         self._forget(generation)
         if not generation.ended:
             # Its keeper, which waits for the engine, sees to the rest.

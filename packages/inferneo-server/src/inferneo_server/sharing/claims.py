@@ -13,7 +13,7 @@ from inferneo_server.generation import Generation, Terms
 from inferneo_server.sharing.copied import Copy
 from inferneo_server.sharing.published import Claimed
 from inferneo_server.sharing.records import LEASE_SECONDS, Claim, claim_key
-from inferneo_server.sharing.round import cancellable, swap
+from inferneo_server.sharing.round import answer, swap
 
 ASK_SECONDS = 0.02
 
@@ -109,7 +109,7 @@ class Claims:
             OSError: as well.
         """
         key = claim_key(owner, idempotency_key)
-        while (held := await cancellable(self._client.get(key))) is not None:
+        while (held := await answer(self._client, "GET", key)) is not None:
             claim = _claim.decode(held)
             if claim.stream_id:
                 return claim
@@ -117,6 +117,5 @@ class Claims:
         return None
 
     async def _swap(self, key: str, expected: bytes, value: bytes) -> bytes:
-        command = swap(key, expected, value, _LEASE_MS)
-        held: bytes = await cancellable(self._client.execute_command(*command))
+        held: bytes = await answer(self._client, *swap(key, expected, value, _LEASE_MS))
         return held

@@ -106,14 +106,15 @@ class Fault(Struct, frozen=True, kw_only=True):
 
     def error(self) -> ApiError:
         """The error again; of its class only what transports tell apart."""
-        usual = ServerError if self.status >= 500 else RequestError
-        kind = Cancelled if self.code == Cancelled.code else usual
+        kind: type[ApiError] = ServerError if self.status >= 500 else RequestError
+        if self.code == Cancelled.code:
+            kind = Cancelled
         error = kind(
             self.message,
             param=self.param,
             code=self.code,
             status=self.status,
-            headers=dict(self.headers),
+            headers=self.headers,
         )
         error.__dict__["type"] = self.type
         return error

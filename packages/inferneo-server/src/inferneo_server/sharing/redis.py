@@ -31,7 +31,7 @@ from inferneo_server.sharing.records import (
     events_key,
     lease_key,
 )
-from inferneo_server.sharing.round import Round, cancellable
+from inferneo_server.sharing.round import Round, answer
 from inferneo_server.streams import Reader
 
 # What is written meanwhile goes over together.
@@ -153,7 +153,7 @@ class SharedStreams:
             raise EngineUnavailable(_AWAY, retry_after=1) from None
 
     async def _find(self, stream_id: str, owner: str, after: int) -> Copy | None:
-        packed = await cancellable(self._client.get(about_key(stream_id)))
+        packed = await answer(self._client, "GET", about_key(stream_id))
         if packed is None:
             return None
         about = msgspec.msgpack.decode(packed, type=About)
@@ -310,7 +310,11 @@ class SharedStreams:
         """Learn which replicas, or generations, that are read here are there no longer."""
 
         def check(key: str, name: str) -> None:
-            to.add("EXISTS", key, then=lambda there: None if there else gone.add(name))
+            def told(there: int) -> None:
+                if not there:
+                    gone.add(name)
+
+            to.add("EXISTS", key, then=told)
 
         # Before the events are read: what was written until then is among them.
         for copy in self._open_copies:

@@ -1,27 +1,16 @@
 """Receives commands for Redis; hands them on in one go, and each answer to who waits for it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-T = TypeVar("T")
 Then = Callable[[Any], None]
 
 # Redis on an entry that has come before: its number is its id, so that it may be sent again.
 _KNOWN = "equal or smaller than the target stream top item"
-
-
-async def cancellable(work: Awaitable[T]) -> T:
-    """What Redis answers, unless who waits for it is cancelled: that the client often swallows."""
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
-    answer = await work
-    if task and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return answer
 
 
 class Round:
@@ -50,7 +39,12 @@ class Round:
         if not self._then:
             return
         failure: ResponseError | None = None
-        answers = await cancellable(self._pipeline.execute(raise_on_error=False))
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
+        answers = await self._pipeline.execute(raise_on_error=False)
+        if task and task.cancelling() > cancelled:
+            # The client swallows that where the answers have just come.
+            raise asyncio.CancelledError
         for answer, then in zip(answers, self._then, strict=True):
             if isinstance(answer, ResponseError):
                 failure = failure if _KNOWN in str(answer) else answer
@@ -58,6 +52,19 @@ class Round:
                 then(answer)
         if failure is not None:
             raise failure
+
+
+async def answer(client: "Redis", *command: str | bytes | int) -> Any:
+    """What a single command is answered.
+
+    Raises:
+        RedisError, OSError: as `Round.run` does.
+    """
+    answers: list[Any] = []
+    round_ = Round(client)
+    round_.add(*command, then=answers.append)
+    await round_.run()
+    return answers[0]
 
 
 # Sets a key, or deletes it for an empty value, where it holds what is expected (nothing: an empty
