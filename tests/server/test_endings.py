@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from inferneo_core.errors import ApiError, Cancelled, DeadlineExceeded, ServerError
 from inferneo_server.generation import Generation, Terms
+from inferneo_server.sharing.copied import Copy
 from inferneo_server.streams import Reader, Streams
 from tests.server.services import (
     KEPT,
@@ -209,7 +210,8 @@ def test_a_reader_that_is_stopped_and_cut_at_once_is_cut_and_the_stream_is_close
 
 
 def test_only_the_first_of_several_ends_counts() -> None:
-    async def stop_twice(generation: Generation) -> None:
+    async def stop_twice(generation: Generation | Copy) -> None:
+        assert isinstance(generation, Generation)
         await generation.stop(STOPPED)
         await generation.stop(Cancelled("Again"))
         await generation.close()

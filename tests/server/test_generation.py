@@ -238,6 +238,7 @@ def test_deltas_without_text_make_no_chunk_but_their_tokens_count(form: type[Any
     async def choices(*steps: Any) -> tuple[list[Any], int]:
         reader = await over(form(MODEL), *steps)
         told = [event["choices"] for event in await read_events(reader)]
+        assert isinstance(reader.generation, Generation)
         return told, reader.generation.completion_tokens
 
     plain, _ = asyncio.run(choices([delta("a")], [delta("b")]))

@@ -128,6 +128,7 @@ def test_every_setting_can_be_given_by_each_source(
         "anonymous_limits": ('{"requests_per_day": 3}', Limits(requests_per_day=3)),
         "model_limits": ('{"a/b-c": "inferneo"}', {"a/b-c": PRESETS["inferneo"]}),
         "limits_store": ("redis://a:1/0", "redis://a:1/0"),
+        "streams_store": ("redis://b:1/0", "redis://b:1/0"),
         "usage_store": ("memory", "memory"),
         "state_dir": ("/a/b", Path("/a/b")),
         "log_level": ("error", "error"),

@@ -27,8 +27,7 @@ from inferneo_server.response_store import ResponseStore
 from inferneo_server.responses import Responses
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
-from inferneo_server.stores import make_spending
-from inferneo_server.streams import Streams
+from inferneo_server.stores import make_spending, make_streams
 from inferneo_server.telemetry import Telemetry
 from inferneo_server.transports import (
     devices,
@@ -130,15 +129,11 @@ def make_service(settings: Settings) -> Service:
     """A service over the configured models, which are loaded when their registry runs.
 
     Raises:
-        DatabaseError: a store of limits or usage cannot be opened.
+        DatabaseError: a store of limits, usage or streams cannot be opened.
     """
     return Service(
         make_registry(settings),
-        Streams(
-            log_bytes=settings.stream_log_bytes,
-            total_bytes=settings.stream_logs_bytes,
-            repeat_seconds=settings.repeat_seconds,
-        ),
+        make_streams(settings),
         make_spending(settings),
         Queues(
             max_requests=settings.queue_requests,

@@ -67,8 +67,9 @@ class Responses:
             wording = Wording(asked=request, form=partial(ResponseForm, request))
             reader = await self._service.begin(chat, terms, wording)
         store = unstored if request.store is False else self._store
-        if store is not None and not reader.joined:
-            _keep(store, reader.generation, items, size)
+        generation = reader.generation
+        if store is not None and not reader.joined and isinstance(generation, Generation):
+            _keep(store, generation, items, size)
         return reader
 
     async def prepare(

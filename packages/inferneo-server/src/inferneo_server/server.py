@@ -173,6 +173,7 @@ async def serve(settings: Settings) -> None:
     ACTIVE_CONNECTIONS.set_function(lambda: len(server.server_state.connections))
     models = asyncio.create_task(service.registry.run())
     stores = asyncio.create_task(service.spending.run())
+    service.streams.start()
     progress = asyncio.create_task(_tell_progress(settings, server, service))
     following = asyncio.create_task(certificate.follow()) if certificate else None
     models.add_done_callback(server.exit_without_models)

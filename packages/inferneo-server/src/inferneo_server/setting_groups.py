@@ -27,7 +27,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "Limits and usage": ("*_limits", "limits_*", "usage_*", "queue_*"),
     "Requests and streams": (
         *("max_body_*", "keep_alive_*", "stall_*", "header_*", "idle_seconds", "max_connections"),
-        *("max_resume_*", "repeat_*", "stream_*"),
+        *("max_resume_*", "repeat_*", "stream_*", "streams_*"),
     ),
     "Responses": ("responses_*",),
     "WebSocket": ("websocket_*",),

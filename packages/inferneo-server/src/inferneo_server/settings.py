@@ -174,6 +174,12 @@ class Settings(BaseSettings):
     stream_logs_bytes: int = Field(
         256 * 2**20, ge=1024, description="events that are kept of all streams without a reader"
     )
+    streams_store: str = Field(
+        "memory",
+        pattern=r"^(memory|(redis|rediss|unix)://.+)$",
+        description="where resumable and repeatable streams can be read: `memory` is this server "
+        "alone, `redis://...` every server that has the same one",
+    )
     responses_seconds: float = Field(
         86_400.0, gt=0, description="how long a response is stored, and may run in the background"
     )

@@ -1,4 +1,4 @@
-"""Receives the settings; hands on the limits and the meter, over the stores that they name."""
+"""Receives the settings; hands on limits, meter and streams, over the stores that they name."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from inferneo_server.limits.memory import MemoryStore
 from inferneo_server.limits.sqlite import SqliteStore
 from inferneo_server.settings import Settings
 from inferneo_server.spending import Spending
+from inferneo_server.streams import Streams
 from inferneo_server.usage.base import UsageStore
 from inferneo_server.usage.memory import MemoryUsage
 from inferneo_server.usage.meter import Meter
@@ -35,7 +36,7 @@ def _limits_store(settings: Settings, folder: Path) -> Store:
         return MemoryStore()
     if name == "sqlite":
         return SqliteStore(folder / "limits.db")
-    client = _redis(name)
+    client = _redis("limits_store", name)
     from inferneo_server.limits.redis import RedisStore
 
     return RedisStore(client)
@@ -44,19 +45,43 @@ def _limits_store(settings: Settings, folder: Path) -> Store:
 def _usage_store(settings: Settings, folder: Path) -> UsageStore:
     name = settings.usage_store
     if name == "redis" or (name is None and settings.limits_store.startswith("redis")):
-        client = _redis(settings.limits_store)
+        client = _redis("limits_store", settings.limits_store)
         from inferneo_server.usage.redis import RedisUsage
 
         return RedisUsage(client)
     return MemoryUsage() if name == "memory" else SqliteUsage(folder / "usage.db")
 
 
-def _redis(url: str) -> Any:
+def make_streams(settings: Settings) -> Streams:
+    """The generations, shared with other replicas where the settings say so.
+
+    Raises:
+        DatabaseError: as `make_spending` does.
+    """
+    shared = None
+    if settings.streams_store != "memory":
+        client = _redis("streams_store", settings.streams_store, decode_responses=False)
+        from inferneo_server.sharing.redis import SharedStreams
+
+        shared = SharedStreams(
+            client,
+            log_bytes=settings.stream_log_bytes,
+            repeat_seconds=settings.repeat_seconds,
+        )
+    return Streams(
+        log_bytes=settings.stream_log_bytes,
+        total_bytes=settings.stream_logs_bytes,
+        repeat_seconds=settings.repeat_seconds,
+        shared=shared,
+    )
+
+
+def _redis(setting: str, url: str, **options: bool) -> Any:
     try:
         from inferneo_server.limits.redis import connect
     except ImportError:
-        raise DatabaseError("limits_store names a Redis: install inferneo-server[redis]") from None
+        raise DatabaseError(f"{setting} names a Redis: install inferneo-server[redis]") from None
     try:
-        return connect(url)
+        return connect(url, **options)
     except ValueError as error:
-        raise DatabaseError(f"limits_store is no address of a Redis: {error}") from None
+        raise DatabaseError(f"{setting} is no address of a Redis: {error}") from None

@@ -4,12 +4,17 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from inferneo_core.codec import encode
 from inferneo_core.errors import Cancelled, Conflict, InvalidRequest, StreamNotFound
 from inferneo_server.generation import Generation, Terms
+from inferneo_server.sharing.copied import Copy
+
+if TYPE_CHECKING:
+    from inferneo_server.sharing.redis import SharedStreams
 
 # A client whose connection was cut while the server drains comes back within this time.
 DRAIN_GRACE_SECONDS = 2.0
@@ -25,7 +30,12 @@ class Reader:
     """
 
     def __init__(
-        self, generation: Generation, streams: "Streams", position: int = 0, *, joined: bool = False
+        self,
+        generation: Generation | Copy,
+        streams: "Streams",
+        position: int = 0,
+        *,
+        joined: bool = False,
     ) -> None:
         self.generation = generation
         self.position = position
@@ -80,6 +90,7 @@ class Streams:
         log_bytes: events kept of one generation.
         total_bytes: events kept of all; beyond it those go that nobody reads, the oldest first.
         repeat_seconds: how long a finished generation answers repeats of its idempotency key.
+        shared: where other replicas read them, and theirs are read; None where nobody does.
     """
 
     def __init__(
@@ -88,15 +99,26 @@ class Streams:
         log_bytes: int = 4 * 2**20,
         total_bytes: int = 256 * 2**20,
         repeat_seconds: float = 600.0,
+        shared: "SharedStreams | None" = None,
     ) -> None:
         self.log_bytes = log_bytes
         self._total_bytes = total_bytes
         self._repeat_seconds = repeat_seconds
-        self._kept: dict[str, Generation] = {}
+        self._shared = shared
+        self._kept: dict[str, Generation | Copy] = {}
         self._unread: dict[str, _Unread] = {}
         self._unread_bytes = 0
         self._keepers: set[asyncio.Task[None]] = set()
         self._repeats: dict[tuple[str, str], _Repeated] = {}
+
+    def start(self) -> None:
+        """Share them with other replicas, where that is wanted, until `aclose`."""
+        if self._shared is not None:
+            self._shared.start(self._attend)
+
+    def _attend(self, stream_id: str) -> Reader | None:
+        generation = self._kept.get(stream_id)
+        return self._enter(generation) if isinstance(generation, Generation) else None
 
     @property
     def awaited(self) -> bool:
@@ -117,7 +139,7 @@ class Streams:
             ApiError: as `make` does.
         """
         if terms.idempotency_key is None:
-            return self._enter(await make())
+            return await self._announced(self._enter(await make()))
         key = (terms.owner, terms.idempotency_key)
         # With the kind of request: bodies of two routes may be alike.
         kind = type(request).__name__.encode()
@@ -135,25 +157,49 @@ class Streams:
                 break
         self._repeats[key] = repeated = _Repeated(body)
         try:
-            generation = repeated.generation = await make()
+            generation = repeated.generation = await self._make(terms, body, make)
         except BaseException:
             # Whoever waits tries it for himself: the fault may have been ours alone.
             del self._repeats[key]
             raise
         finally:
             repeated.begun.set()
-        return self._enter(generation)
+        reader = self._enter(generation, joined=isinstance(generation, Copy))
+        return await self._announced(reader)
 
-    def _enter(self, generation: Generation, position: int = 0, *, joined: bool = False) -> Reader:
+    async def _announced(self, reader: Reader) -> Reader:
+        """Have other replicas know of a generation that has just begun, where they may be asked."""
+        if self._shared is not None and reader.generation.terms.resume_for:
+            try:
+                await self._shared.announce(reader.generation)
+            except BaseException:
+                await reader.aclose()
+                raise
+        return reader
+
+    async def _make(
+        self, terms: Terms, body: bytes, make: Callable[[], Awaitable[Generation]]
+    ) -> Generation | Copy:
+        if self._shared is None:
+            return await make()
+        generation = await self._shared.begin(terms, body, make)
+        # It may be read here by its id.
+        return self._kept.get(generation.id, generation)
+
+    def _enter(
+        self, generation: Generation | Copy, position: int = 0, *, joined: bool = False
+    ) -> Reader:
         generation.readers += 1
         if generation.terms.kept:
+            if self._shared is not None and self._kept.get(generation.id) is not generation:
+                self._shared.take(generation)
             self._kept[generation.id] = generation
             if unread := self._take_back(generation):
                 unread.keeper.cancel()
         return Reader(generation, self, position, joined=joined)
 
-    def find(self, stream_id: str, owner: str) -> Generation:
-        """A generation that can be read again.
+    def find(self, stream_id: str, owner: str) -> Generation | Copy:
+        """A generation that is kept here, and can be read again.
 
         Raises:
             StreamNotFound: there is none of that id, or it is not the owner's.
@@ -163,15 +209,48 @@ class Streams:
             raise StreamNotFound(stream_id)
         return generation
 
-    def resume(self, stream_id: str, owner: str, after: int) -> Reader:
-        """Go on with a generation behind an event; -1 begins at the beginning.
+    async def locate(self, stream_id: str, owner: str, after: int = -1) -> Generation | Copy:
+        """A generation that can be read again, wherever that is written.
+
+        Args:
+            stream_id: its id.
+            owner: whose it is.
+            after: the last event that its reader has seen.
 
         Raises:
             StreamNotFound: as `find` does.
+            EngineUnavailable: it is not here, and elsewhere cannot be looked up.
+        """
+        if self._shared is None or stream_id in self._kept:
+            return self.find(stream_id, owner)
+        found = await self._shared.find(stream_id, owner, after)
+        if found is None:
+            raise StreamNotFound(stream_id)
+        return found
+
+    def resume(self, stream_id: str, owner: str, after: int) -> Reader:
+        """Go on with a generation that is kept here behind an event; -1 begins at the beginning.
+
+        Raises:
+            StreamNotFound: as `find` does.
+            ApiError: as `go_on` does.
+        """
+        return self.go_on(self.find(stream_id, owner), after)
+
+    def go_on(self, generation: Generation | Copy, after: int) -> Reader:
+        """Read a generation behind an event; -1 begins at the beginning.
+
+        Raises:
+            StreamNotFound: it is kept no longer.
             InvalidRequest: there has been no such event yet.
             EventsDropped: the events that follow are gone.
         """
-        generation = self.find(stream_id, owner)
+        kept = self._kept.get(generation.id)
+        if kept is None and isinstance(generation, Generation):
+            # Its time has run out since it was found.
+            raise StreamNotFound(generation.id)
+        # Of another replica's, somebody else may have begun to read it here meanwhile.
+        generation = kept or generation
         # The end has a number as well, the one behind the last event.
         if not -1 <= after < generation.log.count + generation.ended:
             raise InvalidRequest(f"There is no event {after} yet", param="after")
@@ -179,10 +258,13 @@ class Streams:
         generation.log.since(position)
         return self._enter(generation, position)
 
-    async def leave(self, generation: Generation) -> None:
+    async def leave(self, generation: Generation | Copy) -> None:
         """A reader has gone."""
         generation.readers -= 1
         if generation.readers:
+            return
+        if isinstance(generation, Copy):
+            self._forget(generation)
             return
         terms = generation.terms
         if not terms.kept:
@@ -217,19 +299,22 @@ class Streams:
             await asyncio.sleep(max(terms.resume_for, repeat) - (loop.time() - left))
         self._forget(generation)
 
-    def _take_back(self, generation: Generation) -> "_Unread | None":
+    def _take_back(self, generation: Generation | Copy) -> "_Unread | None":
         unread = self._unread.pop(generation.id, None)
         if unread:
             self._unread_bytes -= unread.bytes
         return unread
 
-    def _forget(self, generation: Generation) -> None:
+    def _forget(self, generation: Generation | Copy) -> None:
         self._take_back(generation)
-        self._kept.pop(generation.id, None)
+        if self._kept.get(generation.id) is generation:
+            del self._kept[generation.id]
         key = (generation.terms.owner, generation.terms.idempotency_key or "")
         repeated = self._repeats.get(key)
         if repeated is not None and repeated.generation is generation:
             del self._repeats[key]
+        if self._shared is not None:
+            self._shared.forget(generation)
 
     async def _weigh(self, generation: Generation) -> None:
         """Count what a generation without a reader has written, and make room for it."""
@@ -243,6 +328,7 @@ class Streams:
     async def _drop(self, name: str, reason: Cancelled) -> None:
         """Forget a generation without a reader, and end what it still does."""
         generation, keeper = self._kept[name], self._unread[name].keeper
+        assert isinstance(generation, Generation)
         self._forget(generation)
         if not generation.ended:
             # Its keeper, which waits for the engine, sees to the rest.
@@ -257,30 +343,42 @@ class Streams:
 
         Raises:
             StreamNotFound: as `find` does.
+            EngineUnavailable: as `locate` does.
         """
-        await self.find(stream_id, owner).stop(Cancelled("The generation was cancelled"))
+        generation = await self.locate(stream_id, owner)
+        await generation.stop(Cancelled("The generation was cancelled"))
 
     async def cancel_begun(self, key: str, owner: str) -> str:
         """End the generation that was begun with an idempotency key, and give its id.
 
         Raises:
             StreamNotFound: none was, or it has gone.
+            EngineUnavailable: as `locate` does.
         """
         known = self._repeats.get((owner, key))
         if known is not None:
             await known.begun.wait()
-        if known is None or known.generation is None:
+            generation = known.generation
+        elif self._shared is not None:
+            generation = await self._shared.begun(owner, key)
+        else:
+            generation = None
+        if generation is None:
             raise StreamNotFound(key)
-        await known.generation.stop(Cancelled("The generation was cancelled"))
-        return known.generation.id
+        await generation.stop(Cancelled("The generation was cancelled"))
+        return generation.id
 
     async def aclose(self) -> None:
         """End all that is kept without a reader."""
+        if self._shared is not None:
+            await self._shared.dismiss()
         while self._unread:
             # One that will not close keeps no other open.
             with contextlib.suppress(Exception):
                 await self._drop(next(iter(self._unread)), Cancelled("The server has stopped"))
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        if self._shared is not None:
+            await self._shared.aclose()
 
 
 class _Repeated:
@@ -289,7 +387,7 @@ class _Repeated:
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.begun = asyncio.Event()
-        self.generation: Generation | None = None
+        self.generation: Generation | Copy | None = None
 
 
 class _Unread(Struct, kw_only=True):

@@ -114,15 +114,16 @@ return {now, levels, lacking, full}
 _PERIODS: Final = {"minute": MINUTE_MS, "day": DAY_MS, "month": 0, "total": 0}
 
 
-def connect(url: str) -> "Redis":
-    """A client of a Redis, which connects when it is first used. Each wait is bounded."""
+def connect(url: str, *, decode_responses: bool = True) -> "Redis":
+    """A client of a Redis, which connects when it is first used; it gives text, or else bytes. Each
+    wait is bounded."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
         timeout=ANSWER_SECONDS,
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=ANSWER_SECONDS,
-        decode_responses=True,
+        decode_responses=decode_responses,
         # A charge that is tried again may be charged twice.
         retry=Retry(NoBackoff(), 0),
     )

@@ -46,8 +46,10 @@ async def create_response(request: ApiRequest, data: ResponseRequest) -> ASGIApp
         return JsonAnswer(begin, ignored=request.ignored)
     reader = await begin()
     # From here on the generation is its own reader, for as long as responses are stored.
-    response = responses.get(reader.generation.id, owner_of(request.scope))
-    await reader.aclose()
+    try:
+        response = responses.get(reader.generation.id, owner_of(request.scope))
+    finally:
+        await reader.aclose()
     headers = {"inferneo-ignored": request.ignored} if request.ignored else {}
     return ASGIResponse(body=encode(response), media_type="application/json", headers=headers)
 

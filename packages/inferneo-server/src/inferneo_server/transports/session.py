@@ -276,7 +276,8 @@ class Session:
 
     async def _resume(self, running: Running, frame: Resume) -> None:
         streams = self._service.streams
-        running.reader = streams.resume(frame.id, self._identity.owner, frame.after)
+        generation = await streams.locate(frame.id, self._identity.owner, frame.after)
+        running.reader = streams.go_on(generation, frame.after)
         await (self._stream(running) if frame.stream else self._whole(running))
 
     async def _whole(self, running: Running) -> None:

@@ -11,6 +11,8 @@ from msgspec import Struct
 
 from inferneo_core.errors import InvalidRequest
 from inferneo_server.access.check import owner_of
+from inferneo_server.generation import Generation
+from inferneo_server.sharing.copied import Copy
 from inferneo_server.streams import Reader
 from inferneo_server.transports.answers import EventStream, JsonAnswer
 from inferneo_server.transports.documentation import WholeOrEvents
@@ -49,17 +51,17 @@ async def read_stream(
     """
     streams, owner = request.service.streams, owner_of(request.scope)
 
-    async def resume(after: int) -> Reader:
-        return streams.resume(stream_id, owner, after)
+    async def go_on(generation: Generation | Copy, after: int) -> Reader:
+        return streams.go_on(generation, after)
 
     if "application/json" in request.headers.get("accept", ""):
-        return JsonAnswer(partial(resume, -1))
+        return JsonAnswer(partial(go_on, await streams.locate(stream_id, owner), -1))
     number = _number(stream_id, after, last_event_id)
-    generation = streams.find(stream_id, owner)
+    generation = await streams.locate(stream_id, owner, number)
     if generation.ended and number == generation.log.count:
         return ASGIResponse(status_code=204)
     keep_alive_seconds = request.settings.keep_alive_seconds
-    return EventStream(partial(resume, number), keep_alive_seconds, retry_ms=RETRY_MS)
+    return EventStream(partial(go_on, generation, number), keep_alive_seconds, retry_ms=RETRY_MS)
 
 
 @delete("/{stream_id:str}", status_code=200, responses=_ERRORS)
