@@ -30,8 +30,9 @@ ENGINES = {
     "vllm": "vllm",
     "minilm_server": "minilm",
     "minilm": "minilm",
-    "torch_server": "torch",
-    "torch": "torch",
+    # Some tests compare both engines.
+    "torch_server": "vllm",
+    "torch": "vllm",
 }
 
 # These files start real engines of their own.
@@ -98,7 +99,7 @@ def vllm_server() -> RunningServer:
 @pytest.fixture(scope="session")
 def torch_server() -> RunningServer:
     """The embedded model on PyTorch."""
-    return sharing.enter("torch", running_server("--engine", "torch", *VLLM_FLAGS))
+    return sharing.enter("vllm", running_server("--engine", "torch", *VLLM_FLAGS))
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,7 @@ def test_the_client_is_imported_with_nothing_but_itself() -> None:
     assert loaded_by("inferneo_client").isdisjoint(heavy)
 
 
-@pytest.mark.parametrize("library", ["httpx", "pyreqwest"])
+@pytest.mark.parametrize("library", ["httpcore", "httpx", "pyreqwest"])
 def test_one_module_of_the_client_imports_an_http_library(library: str) -> None:
     client = [source for source in SOURCES if package_of(source) == "inferneo_client"]
 

@@ -94,13 +94,13 @@ def test_a_modest_key_is_answered_before_a_greedy_ones_queue(
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
+    ("path", "body", "places"),
     [
-        ("/v1/completions", {}),
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "max_tokens": 4}),
-        ("/v1/embeddings", {"input": "a"}),
-        ("/v1/score", {"text_1": "a", "text_2": "b"}),
-        ("/v1/rerank", {"query": "a", "documents": ["b"]}),
+        ("/v1/completions", {}, 1),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}, 1),
+        ("/v1/embeddings", {"input": "a"}, 1),
+        ("/v1/score", {"text_1": "a", "text_2": "b"}, 2),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}, 2),
     ],
 )
 def test_the_lower_priority_comes_first_of_what_waits(
@@ -109,6 +109,7 @@ def test_the_lower_priority_comes_first_of_what_waits(
     running: list[httpx.Response],
     path: str,
     body: dict[str, Any],
+    places: int,
 ) -> None:
     ended: list[int] = []
 
@@ -120,11 +121,14 @@ def test_the_lower_priority_comes_first_of_what_waits(
     wait_until(lambda: waiting(server) == 2)
     asked.append(threads.submit(ask, -1, path, **body))
     wait_until(lambda: waiting(server) == 3)
-    running[0].close()
+    for stream in running[:places]:
+        stream.close()
     for each in asked:
         each.result(60)
 
-    assert ended == [-1, 0, 1]
+    assert ended[0] == -1
+    # Where there were two places, the others ran side by side.
+    assert places > 1 or ended == [-1, 0, 1]
 
 
 def test_beyond_the_queue_a_request_is_told_when_to_come_back(

@@ -55,9 +55,10 @@ def gathered(*flags: str) -> Any:
 
 
 def test_a_list_is_given_by_repeating_its_flag() -> None:
-    given = flags.given_settings(parsed("--cors-origins", "a", "--cors-origins", "b"))
+    origins = ["https://a.example", "https://b.example"]
+    given = flags.given_settings(parsed(*(f"--cors-origins={origin}" for origin in origins)))
 
-    assert load_settings(**given).cors_origins == ["a", "b"]
+    assert load_settings(**given).cors_origins == origins
 
 
 def test_help_names_the_command_and_the_version() -> None:

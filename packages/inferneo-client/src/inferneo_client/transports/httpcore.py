@@ -33,10 +33,9 @@ def _pool(kind: Any, base_url: str) -> Any:
     """Connections to one host."""
     certificates = None
     if urlsplit(base_url).scheme == "https":
-        # It knows where the environment says that certificates are.
-        from httpx import create_ssl_context
+        from inferneo_client.transports.httpx import certificates_of_environment
 
-        certificates = create_ssl_context()
+        certificates = certificates_of_environment()
     return kind(ssl_context=certificates, **_LIMITS)
 
 
@@ -44,9 +43,9 @@ def _pool(kind: Any, base_url: str) -> Any:
 def _address(url: str) -> tuple[httpcore.URL, str]:
     """Where a URL leads, and what it calls the host."""
     if not _VISIBLE.fullmatch(url):
-        from httpx import URL
+        from inferneo_client.transports.httpx import visible_url
 
-        url = str(URL(url))
+        url = visible_url(url)
     address = httpcore.URL(url)
     host = address.host.decode()
     if ":" in host:
@@ -78,15 +77,6 @@ def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-def _decoded(headers: dict[str, str], stream: Any) -> tuple[Any, LibraryErrors]:
-    """The answer of a server that compresses what nobody asked it to: httpx knows how."""
-    import httpx
-
-    encoding = {"content-encoding": headers["content-encoding"]}
-    response = httpx.Response(200, headers=encoding, content=stream)
-    return response, LibraryErrors(httpcore, httpx.DecodingError)
-
-
 class HttpcoreTransport:
     """See `SyncTransport`."""
 
@@ -102,8 +92,10 @@ class HttpcoreTransport:
         headers = _headers(response.headers)
         pieces, errors = iter(response.stream), _ERRORS
         if "content-encoding" in headers:
-            decoded, errors = _decoded(headers, response.stream)
-            pieces = decoded.iter_bytes()
+            from inferneo_client.transports.httpx import decoding
+
+            decoded, undecodable = decoding(headers, response.stream)
+            pieces, errors = decoded.iter_bytes(), LibraryErrors(httpcore, undecodable)
         return OpenAnswer(response, response.status, headers, pieces, errors)
 
     def exchange(self, request: WireRequest) -> WholeResponse:
@@ -141,8 +133,10 @@ class AsyncHttpcoreTransport:
         headers = _headers(response.headers)
         pieces, errors = response.stream.__aiter__(), _ERRORS
         if "content-encoding" in headers:
-            decoded, errors = _decoded(headers, response.stream)
-            pieces = decoded.aiter_bytes()
+            from inferneo_client.transports.httpx import decoding
+
+            decoded, undecodable = decoding(headers, response.stream)
+            pieces, errors = decoded.aiter_bytes(), LibraryErrors(httpcore, undecodable)
         return AsyncOpenAnswer(response, response.status, headers, pieces, errors)
 
     async def exchange(self, request: WireRequest) -> WholeResponse:

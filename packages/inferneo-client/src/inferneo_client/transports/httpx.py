@@ -7,7 +7,7 @@ hooks) is not needed here and costs as much as the rest.
 
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,6 +52,23 @@ def _own(kind: Any, base_url: str) -> Any:
 @lru_cache(maxsize=64)
 def _url(url: str) -> httpx.URL:
     return httpx.URL(url)
+
+
+def certificates_of_environment() -> ssl.SSLContext:
+    """Whom to trust, as the variables of the environment say, else the certificates of certifi."""
+    return httpx.create_ssl_context()
+
+
+def visible_url(url: str) -> str:
+    """A URL whose characters beyond ASCII are escaped."""
+    return str(httpx.URL(url))
+
+
+def decoding(headers: Mapping[str, str], stream: Any) -> tuple[httpx.Response, type[Exception]]:
+    """The answer of a server that compresses what nobody asked it to, and the error of a body that
+    cannot be decoded."""
+    encoding = {"content-encoding": headers["content-encoding"]}
+    return httpx.Response(200, headers=encoding, content=stream), httpx.DecodingError
 
 
 def _opened(response: Any, errors: LibraryErrors) -> OpenAnswer:
