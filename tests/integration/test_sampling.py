@@ -71,7 +71,7 @@ def test_a_penalty_has_more_different_tokens_written(
     vllm_server: RunningServer, path: str, body: Any, stream: bool, name: str
 ) -> None:
     # Far past its own end the model goes in circles.
-    asked = body | LIKELIEST | {"max_tokens": 200}
+    asked = body | LIKELIEST | {"max_tokens": 120}
     free, _ = written(vllm_server, path, asked, stream=stream)
     penalised, _ = written(vllm_server, path, asked | {name: 2}, stream=stream)
 

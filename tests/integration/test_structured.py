@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -174,15 +175,29 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(schema=SCHEMAS, seed=st.integers(0, 99))
-def test_every_answer_that_ended_by_itself_fits_its_schema(
-    vllm_server: RunningServer, schema: Any, seed: int
-) -> None:
-    fields = format_of(schema) | {"temperature": 1, "seed": seed, "max_tokens": 60}
-    choice = written(vllm_server, fields)
+# Some at a time: the engine works on them together.
+ASKED_AT_ONCE = 10
 
-    if choice["finish_reason"] == "stop":
-        jsonschema.validate(json.loads(choice["message"]["content"]), schema)
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    asked=st.lists(
+        st.tuples(SCHEMAS, st.integers(0, 99)), min_size=ASKED_AT_ONCE, max_size=ASKED_AT_ONCE
+    )
+)
+def test_every_answer_that_ended_by_itself_fits_its_schema(
+    vllm_server: RunningServer, asked: list[tuple[Any, int]]
+) -> None:
+    def answer(schema: Any, seed: int) -> dict[str, Any]:
+        fields = format_of(schema) | {"temperature": 1, "seed": seed, "max_tokens": 60}
+        return written(vllm_server, fields)
+
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+        choices = list(threads.map(answer, *zip(*asked, strict=True)))
+    for choice, (schema, _) in zip(choices, asked, strict=True):
+        if choice["finish_reason"] == "stop":
+            jsonschema.validate(json.loads(choice["message"]["content"]), schema)

@@ -3,9 +3,12 @@
 Chosen for the extra `fast` by measurement: docs/benchmarks-client.md. Its async side is asyncio's.
 """
 
+import atexit
 import contextlib
+import time
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cache
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +24,16 @@ K = TypeVar("K")
 # The library bounds silence by client, not by request: a silence is rounded up to one of these
 # seconds, so that the remains of total times do not each make a client.
 _SILENCES = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
+
+
+# The thread that told of the last answer may still be on its way back. Where it finds that Python
+# has gone meanwhile, it aborts the process: https://github.com/python/cpython/issues/87135
+_EXIT_SECONDS = 0.02
+
+
+@cache
+def _wait_at_exit() -> None:
+    atexit.register(time.sleep, _EXIT_SECONDS)
 
 
 def _is_unsent(error: Exception) -> bool:
@@ -190,6 +203,7 @@ class AsyncPyreqwestTransport:
 
     def __init__(self) -> None:
         self._clients: _Clients[Client] = _Clients(ClientBuilder)
+        _wait_at_exit()
 
     async def exchange(self, request: WireRequest) -> WholeResponse:
         builder = _built(self._clients.of(request), request)
