@@ -194,7 +194,8 @@ def test_every_answer_that_ended_by_itself_fits_its_schema(
 ) -> None:
     def answer(schema: Any, seed: int) -> dict[str, Any]:
         fields = format_of(schema) | {"temperature": 1, "seed": seed, "max_tokens": 60}
-        return written(vllm_server, fields)
+        choice: dict[str, Any] = written(vllm_server, fields)
+        return choice
 
     with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
         choices = list(threads.map(answer, *zip(*asked, strict=True)))
