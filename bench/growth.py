@@ -161,7 +161,7 @@ def page(costs: Costs, rounds: int) -> Iterator[str]:
         f" {platform.machine()}: rounds: {rounds}, of which this is the median, both servers in"
         " turn. **Growth** is what a token of the long answer costs, divided by what one of the"
         " short answer does. The steps of the engine take longer there, and fewer tokens share one:"
-        " so plain text grows too, on both, and what a row costs beyond it is what its parsing costs."
+        " so plain text grows too, on both, and what a row costs beyond it is its parsing."
     )
     yield ""
     yield (
