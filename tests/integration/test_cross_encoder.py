@@ -119,3 +119,14 @@ def test_a_model_that_judges_embeds_and_writes_nothing(server: RunningServer) ->
         error = refused.json()["error"]
         assert (refused.status_code, error["param"]) == (400, "model")
         assert error["code"] == "model_not_supported"
+
+
+def test_reranking_has_the_scores_of_the_pairs_before_the_last_step_too(
+    server: RunningServer,
+) -> None:
+    pairs = post(server, "/score", text_1=QUERY, text_2=DOCUMENTS, use_activation=False).json()
+    told = post(server, "/rerank", query=QUERY, documents=DOCUMENTS, use_activation=False).json()
+
+    expected = {each["index"]: each["score"] for each in pairs["data"]}
+    found = {each["index"]: each["relevance_score"] for each in told["results"]}
+    assert found == pytest.approx(expected, abs=2e-3)
