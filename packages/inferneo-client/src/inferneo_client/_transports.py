@@ -40,15 +40,15 @@ def _transport(base_url: str, client: Any) -> SyncTransport:
         return plain_transport(base_url)
     from inferneo_client.transports.httpx import HttpxTransport
 
-    return HttpxTransport(base_url, client)
+    return HttpxTransport(client)
 
 
 def plain_transport(base_url: str) -> SyncTransport:
     """The transport that has Python's own sockets, with or without the extra `fast`."""
-    if behind_proxy(base_url):
+    if proxy := proxy_of(base_url):
         from inferneo_client.transports.httpx import HttpxTransport
 
-        return HttpxTransport(base_url)
+        return HttpxTransport(proxy=proxy)
     from inferneo_client.transports.httpcore import HttpcoreTransport
 
     return HttpcoreTransport(base_url)
@@ -71,26 +71,29 @@ def _async_transport(base_url: str, client: Any) -> AsyncTransport:
         from inferneo_client.transports.pyreqwest import AsyncPyreqwestTransport
 
         return AsyncPyreqwestTransport()
-    if client is not None or behind_proxy(base_url):
+    proxy = None if client is not None else proxy_of(base_url)
+    if client is not None or proxy:
         from inferneo_client.transports.httpx import AsyncHttpxTransport
 
-        return AsyncHttpxTransport(base_url, client)
+        return AsyncHttpxTransport(client, proxy)
     from inferneo_client.transports.httpcore import AsyncHttpcoreTransport
 
     return AsyncHttpcoreTransport(base_url)
 
 
-def behind_proxy(base_url: str) -> bool:
-    """Whether the environment or the system names a proxy on the way there."""
+def proxy_of(base_url: str) -> str | None:
+    """The proxy that the environment or the system names for the way there, if any."""
     named = any(name.lower().endswith("_proxy") for name in os.environ)
     if not named and sys.platform not in ("darwin", "win32"):
         # The next line costs as much as all of the client's own modules.
-        return False
+        return None
     from urllib.request import getproxies, proxy_bypass
 
-    address, proxies = urlsplit(base_url), getproxies()
-    found = proxies.get(address.scheme) or proxies.get("all")
-    return bool(found) and not proxy_bypass(address.hostname or "")
+    address = urlsplit(base_url)
+    if proxy_bypass(address.hostname or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(address.scheme) or proxies.get("all")
 
 
 def on_asyncio() -> bool:

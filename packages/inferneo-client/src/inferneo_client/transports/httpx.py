@@ -10,8 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -38,15 +36,9 @@ def _library(client: Any, wanted: str) -> Any:
     )
 
 
-def _own(kind: Any, base_url: str) -> Any:
-    """A transport for one host, through the proxy that the environment names for it."""
-    address = urlsplit(base_url)
-    proxies = {} if proxy_bypass(address.hostname or "") else getproxies()
-    proxy = proxies.get(address.scheme) or proxies.get("all")
-    # Loading the certificates takes a third of a client's start; without them TLS would fail.
-    plain = address.scheme == "http" and not proxy
-    verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context()
-    return kind(verify=verify, limits=_LIMITS, proxy=proxy)
+def _own(kind: Any, proxy: str | None) -> Any:
+    """A transport of the library itself."""
+    return kind(verify=certificates_of_environment(), limits=_LIMITS, proxy=proxy)
 
 
 @lru_cache(maxsize=64)
@@ -86,10 +78,10 @@ def _pieces(response: Any) -> Iterator[bytes]:
 class HttpxTransport:
     """See `SyncTransport`."""
 
-    def __init__(self, base_url: str, client: httpx.Client | None = None) -> None:
+    def __init__(self, client: httpx.Client | None = None, proxy: str | None = None) -> None:
         self._client: Any = client
         self._errors = LibraryErrors(_library(client, "Client") if client is not None else httpx)
-        self._transport: Any = None if client else _own(httpx.HTTPTransport, base_url)
+        self._transport: Any = None if client else _own(httpx.HTTPTransport, proxy)
 
     def _send(self, request: WireRequest, read: float | None) -> OpenAnswer:
         waits = timeouts(request, read)
@@ -171,11 +163,11 @@ def _async_pieces(response: Any) -> AsyncIterator[bytes]:
 class AsyncHttpxTransport:
     """See `AsyncTransport`."""
 
-    def __init__(self, base_url: str, client: httpx.AsyncClient | None = None) -> None:
+    def __init__(self, client: httpx.AsyncClient | None = None, proxy: str | None = None) -> None:
         self._client: Any = client
         self._library: Any = _library(client, "AsyncClient") if client is not None else httpx
         self._errors = LibraryErrors(self._library)
-        self._transport: Any = None if client else _own(httpx.AsyncHTTPTransport, base_url)
+        self._transport: Any = None if client else _own(httpx.AsyncHTTPTransport, proxy)
 
     async def _send(self, request: WireRequest, read: float | None) -> AsyncOpenAnswer:
         waits = timeouts(request, read)
