@@ -12,7 +12,7 @@ from inferneo_core.sampling import (
     SamplingFields,
     StructuredOutputs,
 )
-from inferneo_server.engines.structures import wanted_structure
+from inferneo_server.engines.structures import forcible, wanted_structure
 
 OTHERS = {"$ref": "https://example.com/person.json"}
 LOCAL = {"$defs": {"n": {"type": "object", "properties": {"next": {"$ref": "#"}}}}}
@@ -150,3 +150,6 @@ def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
     for _ in range(900):
         nested = {"items": nested}
     assert "nested" in refusal(formatted(nested)).message
+    with pytest.raises(InvalidRequest, match="nested") as caught:
+        forcible([{"function": {"parameters": nested}}], "tools")
+    assert caught.value.param == "tools"

@@ -72,10 +72,7 @@ def _checked(wanted: StructuredOutputs, param: str) -> StructuredOutputs:
         return wanted
     schema = _parsed(wanted.json, param)
     _check_references(schema, param)
-    try:
-        return msgspec.structs.replace(wanted, json=forcible(schema))
-    except RecursionError:
-        raise InvalidRequest(f"'{param}' is nested too deeply", param=param) from None
+    return msgspec.structs.replace(wanted, json=forcible(schema, param))
 
 
 def _parsed(schema: Any, param: str) -> Any:
@@ -87,16 +84,26 @@ def _parsed(schema: Any, param: str) -> Any:
         raise InvalidRequest(f"'{param}.json' is no JSON: {error}", param=param) from None
 
 
-def forcible(schema: Any) -> Any:
-    """The schema, as the compilers of grammars force it rightly.
+def forcible(schema: Any, param: str) -> Any:
+    """A schema, or what holds some, as the compilers of grammars force it rightly.
 
     xgrammar lets control characters into a string of bounded length, and JSON does not.
+
+    Raises:
+        InvalidRequest: it is nested too deeply.
     """
+    try:
+        return _forcible(schema)
+    except RecursionError:
+        raise InvalidRequest(f"'{param}' is nested too deeply", param=param) from None
+
+
+def _forcible(schema: Any) -> Any:
     if isinstance(schema, list):
-        return [forcible(each) for each in schema]
+        return [_forcible(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    parts = {name: each if name in _VALUES else forcible(each) for name, each in schema.items()}
+    parts = {name: each if name in _VALUES else _forcible(each) for name, each in schema.items()}
     bounds = [schema[name] for name in _LENGTHS & schema.keys()]
     whole = all(type(each) is int and each >= 0 for each in bounds)
     bounded = bounds and whole and not _OTHERWISE_BOUND & schema.keys()

@@ -273,7 +273,7 @@ def _vllm_request(request: ChatCompletionRequest, *, tools: bool) -> VllmChatReq
     if request.skip_special_tokens is not None:
         fields["skip_special_tokens"] = request.skip_special_tokens
     if tools:
-        fields["tools"] = forcible(msgspec.to_builtins(request.tools))
+        fields["tools"] = forcible(msgspec.to_builtins(request.tools), "tools")
         fields["tool_choice"] = msgspec.to_builtins(request.tool_choice or "auto")
         fields["parallel_tool_calls"] = request.parallel_tool_calls is not False
         structured = structure(request)
