@@ -213,9 +213,12 @@ class _Iteration(AsyncIterator[T]):
         try:
             while not (self._over or stream._closed or reading.whole or reading.cancelled):
                 try:
+                    patience = reading.patience()
                     stream._receiving = True
-                    data = await stream._answer.receive(reading.patience())
-                    stream._receiving = False
+                    try:
+                        data = await stream._answer.receive(patience)
+                    finally:
+                        stream._receiving = False
                     items: list[T] = reading.feed(data)
                     if self._convert is not None:
                         items = self._convert(items)
@@ -225,11 +228,9 @@ class _Iteration(AsyncIterator[T]):
                         self._left = items[::-1]
                         return self._left.pop()
                 except ApiError as error:
-                    stream._receiving = False
                     if not reading.cancelled:
                         await stream._mend(error)
         except BaseException:
-            stream._receiving = False
             await stream.aclose()
             raise
         self._over = True

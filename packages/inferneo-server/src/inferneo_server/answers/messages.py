@@ -67,7 +67,7 @@ class MessagesForm:
             events += self._started("thinking", ThinkingBlock(thinking=""))
             events.append(self._say(parsed.reasoning))
         # Of a call that goes on, first: nothing can be added to a block that is closed.
-        ongoing, begun = of_calls(parsed) if parsed.tool_calls else ((), ())
+        ongoing, begun = of_calls(parsed)
         events += self._call_events(ongoing)
         if parsed.content:
             events += self._started("text", TextBlock(text=""))

@@ -85,7 +85,7 @@ class ResponseForm:
             events += self._opened("reasoning")
             events.append(self._say(parsed.reasoning))
         # Of a call that goes on, first: nothing can be added to an item that is closed.
-        ongoing, begun = of_calls(parsed) if parsed.tool_calls else ((), ())
+        ongoing, begun = of_calls(parsed)
         events += self._call_events(ongoing)
         if parsed.content:
             events += self._opened("message")

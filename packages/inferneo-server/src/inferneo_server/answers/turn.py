@@ -77,6 +77,8 @@ class Turn:
 def of_calls(parsed: Parsed) -> tuple[Sequence[ToolCallDelta], Sequence[ToolCallDelta]]:
     """What a piece adds to the call that it goes on with, and to those that begin in it."""
     calls = parsed.tool_calls
+    if not calls:
+        return (), ()
     first = next((place for place, call in enumerate(calls) if call.id), len(calls))
     return calls[:first], calls[first:]
 
