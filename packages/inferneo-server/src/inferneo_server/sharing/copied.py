@@ -11,6 +11,9 @@ from inferneo_core.codec import encode
 from inferneo_core.errors import ApiError, EngineUnavailable, ServerError
 from inferneo_core.usage import Usage
 from inferneo_server.access.identity import Identity
+from inferneo_server.answers.messages import MessagesForm
+from inferneo_server.answers.native import NativeForm
+from inferneo_server.answers.responses import ResponseForm
 from inferneo_server.generation import Log, Terms
 from inferneo_server.sharing.records import About, Ending
 
@@ -137,11 +140,11 @@ class CopiedForm:
 
     def _words(self, error: ApiError) -> Any:
         match self._kind:
-            case "NativeForm":
+            case NativeForm.__name__:
                 return native.error_body(error)
-            case "MessagesForm":
+            case MessagesForm.__name__:
                 return messages.error_body(error)
-            case "ResponseForm":
+            case ResponseForm.__name__:
                 told = {"code": error.code, "message": error.message, "param": None}
                 return {"type": "error", "sequence_number": self._log.count, **told}
         return error.body()
