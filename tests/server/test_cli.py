@@ -211,3 +211,16 @@ def test_an_engine_that_cannot_start_ends_the_program_with_its_reason() -> None:
 
 def test_an_argument_that_the_engine_does_not_know_ends_the_program_with_its_name() -> None:
     assert "nonsense" in complaint(*SIMULATED, "--engine-args", "nonsense=1")
+
+
+@pytest.mark.parametrize("setting", ["limits_store", "streams_store"])
+def test_an_address_that_is_no_redis_is_told_by_its_setting_alone(
+    setting: str, tmp_path: Path
+) -> None:
+    flag = f"--{setting.replace('_', '-')}=redis://here:a/0"
+    done = run("--engine=simulated", "--port=0", flag, INFERNEO_STATE_DIR=str(tmp_path))
+
+    assert done.returncode == 1
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith(f"inferneo-server: {setting} is no address of a Redis: ")
+    assert "--state-dir" not in told

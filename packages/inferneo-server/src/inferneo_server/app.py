@@ -129,7 +129,8 @@ def make_service(settings: Settings) -> Service:
     """A service over the configured models, which are loaded when their registry runs.
 
     Raises:
-        DatabaseError: a store of limits, usage or streams cannot be opened.
+        DatabaseError: a file of limits or usage cannot be used.
+        SettingsError: a store that is named cannot be.
     """
     return Service(
         make_registry(settings),

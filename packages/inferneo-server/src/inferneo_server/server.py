@@ -138,7 +138,8 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         EngineStartError: the model could not be loaded.
-        DatabaseError: a store of limits or usage cannot be opened.
+        DatabaseError: a file of limits or usage cannot be used.
+        SettingsError: a store that is named cannot be.
         ListenError: the port cannot be opened.
         TlsError: the certificate or its key cannot be used.
     """

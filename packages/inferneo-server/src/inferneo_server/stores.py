@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from inferneo_server.database import DatabaseError
+from inferneo_server.environment import SettingsError
 from inferneo_server.limits.base import Store
 from inferneo_server.limits.limiter import Limiter
 from inferneo_server.limits.memory import MemoryStore
@@ -21,7 +21,8 @@ def make_spending(settings: Settings) -> Spending:
     """The limits and the meter.
 
     Raises:
-        DatabaseError: a store cannot be opened; the message is for the operator.
+        DatabaseError: a file in the state folder cannot be used; the message is for the operator.
+        SettingsError: a store that is named cannot be, or its library is not installed.
     """
     folder = settings.state_dir
     return Spending(
@@ -56,7 +57,7 @@ def make_streams(settings: Settings) -> Streams:
     """The generations, shared with other replicas where the settings say so.
 
     Raises:
-        DatabaseError: as `make_spending` does.
+        SettingsError: as `make_spending` does.
     """
     shared = None
     if settings.streams_store != "memory":
@@ -80,8 +81,8 @@ def _redis(setting: str, url: str, **options: bool) -> Any:
     try:
         from inferneo_server.limits.redis import connect
     except ImportError:
-        raise DatabaseError(f"{setting} names a Redis: install inferneo-server[redis]") from None
+        raise SettingsError(f"{setting} names a Redis: install inferneo-server[redis]") from None
     try:
         return connect(url, **options)
     except ValueError as error:
-        raise DatabaseError(f"{setting} is no address of a Redis: {error}") from None
+        raise SettingsError(f"{setting} is no address of a Redis: {error}") from None

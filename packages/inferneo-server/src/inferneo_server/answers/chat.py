@@ -142,8 +142,8 @@ class DetailedChatForm(ChatForm):
         fields = self._fields(delta)
         reason = self._reason(delta.index, finish_reason(delta))
         chunks = []
-        # What tells of tokens is sent even where they add no text.
-        if parsed.says or fields:
+        # What tells of tokens, or of the prompt, is sent even where no text is added.
+        if parsed.says or fields or self._tells_of_prompt(delta):
             chunks.append(self._detailed(delta, _chat_delta(parsed), None, fields))
         if reason:
             stop_reason = {"stop_reason": _set(delta.stop_reason)}
@@ -171,6 +171,9 @@ class DetailedChatForm(ChatForm):
         if self._details.continuous_usage and self.usage is not None:
             further["usage"] = self.usage()
         return encode(ChatCompletionChunk(choices=[choice], **self._envelope, **further))
+
+    def _tells_of_prompt(self, delta: Delta) -> bool:
+        return not self._opened and isinstance(delta, DetailedDelta) and bool(delta.prompt_logprobs)
 
     def _of_prompt(self, delta: Delta | None) -> dict[str, Any]:
         further: dict[str, Any] = {}

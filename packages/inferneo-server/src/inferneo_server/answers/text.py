@@ -134,7 +134,8 @@ class DetailedTextForm(TextForm):
             stop_reason=delta.stop_reason,
         )
         choice = self._answer(delta.index, delta.index, piece)
-        if not (choice.text or reason or choice.logprobs or choice.token_ids):
+        told = choice.text, reason, choice.logprobs, choice.token_ids, choice.prompt_logprobs
+        if not any(told):
             return []
         further: dict[str, Any] = {}
         if self._details.continuous_usage and self.usage is not None:

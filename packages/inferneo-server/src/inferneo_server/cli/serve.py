@@ -6,6 +6,7 @@ import logging
 
 from inferneo_server.cli import Failure
 from inferneo_server.cli.flags import add_settings, settings_of
+from inferneo_server.environment import SettingsError
 from inferneo_server.settings import unknown_variables
 
 
@@ -38,7 +39,7 @@ def run(values: argparse.Namespace) -> int:
             runner.run(serve(settings))
     except DatabaseError as error:
         raise Failure(f"{error}; --state-dir names another folder") from None
-    except (ListenError, TlsError) as error:
+    except (ListenError, SettingsError, TlsError) as error:
         raise Failure(str(error)) from None
     except EngineStartError as error:
         raise Failure(f"{settings.model} cannot be served: {error}") from None
