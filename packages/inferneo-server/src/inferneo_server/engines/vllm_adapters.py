@@ -1,0 +1,107 @@
+"""Receives the LoRA adapters of a model; hands on vLLM's arguments for them, and loads them."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+from vllm.config.lora import LoRAConfig, MaxLoRARanks
+from vllm.lora.request import LoRARequest
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from inferneo_server.engines.base import EngineStartError
+from inferneo_server.engines.vllm_errors import start_failure
+
+# Each takes memory of the device for the largest rank of all.
+MAX_SLOTS = 8
+
+_FAILED = "Call to add_lora method failed: "
+
+
+class _AdapterConfig(msgspec.Struct, frozen=True):
+    """What PEFT's `adapter_config.json` says of ranks."""
+
+    r: int
+    rank_pattern: dict[str, int] | None = None
+
+
+def adapter_requests(adapters: Mapping[str, str]) -> dict[str, LoRARequest]:
+    """What vLLM takes for each adapter, by its name.
+
+    Args:
+        adapters: Hugging Face ids or local paths, by names.
+    """
+    return {
+        name: LoRARequest(lora_name=name, lora_int_id=number, lora_path=_source(path))
+        for number, (name, path) in enumerate(adapters.items(), start=1)
+    }
+
+
+def adapter_arguments(adapters: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that fit the adapters; whatever the operator gives wins.
+
+    Args:
+        adapters: as in `adapter_requests`.
+        given: what the operator gives.
+
+    Raises:
+        EngineStartError: the operator forbids adapters, or one of them cannot be read.
+    """
+    if not adapters:
+        return {}
+    if not given.get("enable_lora", True):
+        raise EngineStartError("lora_modules need enable_lora, which engine_args turn off")
+    slots = given.get("max_loras", min(len(adapters), MAX_SLOTS))
+    return {
+        "enable_lora": True,
+        "max_lora_rank": _max_rank(adapters),
+        # With fewer, requests for one adapter would wait until none of another runs.
+        "max_loras": slots,
+        # All stay in memory: a file that is gone, or spoilt, ends no running engine.
+        "max_cpu_loras": max(slots, len(adapters)),
+    }
+
+
+async def load_adapters(
+    llm: AsyncLLM, requests: Iterable[LoRARequest], *, again: bool = False
+) -> None:
+    """Load adapters into an engine, `again` in the place of what it has of them.
+
+    Raises:
+        EngineStartError: vLLM refuses one.
+    """
+    for request in requests:
+        try:
+            await llm.add_lora(msgspec.structs.replace(request, load_inplace=again))
+        except Exception as error:
+            reason = start_failure(error).removeprefix(_FAILED)
+            raise EngineStartError(
+                f"the adapter '{request.lora_name}' cannot be loaded: {reason}"
+            ) from error
+
+
+def _source(path: str) -> str:
+    folder = Path(path).expanduser()
+    # Absolute: vLLM's processes may work elsewhere.
+    return str(folder.absolute()) if folder.is_dir() else path
+
+
+def _max_rank(adapters: Mapping[str, str]) -> int:
+    """The least of the ranks that vLLM allows which holds all adapters; of those that are not here
+    its own default is expected."""
+    needed = max(_rank(name, Path(_source(path))) for name, path in adapters.items())
+    allowed: tuple[int, ...] = get_args(MaxLoRARanks)
+    return next((rank for rank in allowed if rank >= needed), allowed[-1])
+
+
+def _rank(name: str, folder: Path) -> int:
+    if not folder.is_dir():
+        return int(LoRAConfig.max_lora_rank)
+    file = folder / "adapter_config.json"
+    try:
+        config = msgspec.json.decode(file.read_bytes(), type=_AdapterConfig)
+    except OSError:
+        raise EngineStartError(f"the adapter '{name}' has no {file}") from None
+    except msgspec.DecodeError as error:
+        raise EngineStartError(f"the adapter '{name}' has a broken {file}: {error}") from None
+    return max(config.r, *(config.rank_pattern or {}).values(), 1)
