@@ -79,6 +79,12 @@ def answer(client: httpx.Client, model: str, **fields: Any) -> str:
     return text
 
 
+def written(client: httpx.Client) -> dict[str, int]:
+    """How many tokens each model has written, by its name."""
+    rows = client.get("/v1/usage", params={"group_by": "model"}).json()["data"]
+    return {row["model"]: row["completion_tokens"] for row in rows}
+
+
 @pytest.mark.timeout(2 * SECONDS)
 def test_adapters_answer_by_their_names_and_all_in_one_batch(client: httpx.Client) -> None:
     names = ["inferneo-tiny", "small", "large"]
@@ -101,9 +107,11 @@ def test_adapters_are_listed_below_their_model_and_metered_by_name(client: httpx
         "large": "inferneo-tiny",
     }
     assert listed["small"]["root"] == "small"
-    before = client.get("/v1/usage", params={"group_by": "model"}).json()
+    before = written(client)
     answer(client, "small", max_tokens=3)
-    print(before, client.get("/v1/usage", params={"group_by": "model"}).json())
+    after = written(client)
+    assert after["small"] - before["small"] == 3
+    assert {**after, "small": before["small"]} == before
 
 
 @pytest.mark.timeout(2 * SECONDS)

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import msgspec
 from vllm.config.lora import LoRAConfig, MaxLoRARanks
 from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from inferneo_server.engines.base import EngineStartError
@@ -45,21 +46,36 @@ def adapter_arguments(adapters: Mapping[str, str], given: Mapping[str, Any]) -> 
         given: what the operator gives.
 
     Raises:
-        EngineStartError: the operator forbids adapters, or one of them cannot be read.
+        EngineStartError: the operator leaves no room for them, or one of them cannot be read.
     """
     if not adapters:
         return {}
     if not given.get("enable_lora", True):
         raise EngineStartError("lora_modules need enable_lora, which engine_args turn off")
-    slots = given.get("max_loras", min(len(adapters), MAX_SLOTS))
+    slots = _slots(len(adapters), given.get("max_loras"))
     return {
         "enable_lora": True,
         "max_lora_rank": _max_rank(adapters),
-        # With fewer, requests for one adapter would wait until none of another runs.
         "max_loras": slots,
         # All stay in memory: a file that is gone, or spoilt, ends no running engine.
         "max_cpu_loras": max(slots, len(adapters)),
     }
+
+
+def _slots(adapters: int, given: int | None) -> int:
+    """How many adapters a batch has places for."""
+    if not current_platform.is_cpu():
+        # With fewer than there are, requests for one wait until none of another runs.
+        return min(adapters, MAX_SLOTS) if given is None else given
+    # On a CPU, vLLM has requests for the model alone use the last place, instead of none: it must
+    # stay empty. See https://github.com/vllm-project/vllm/pull/48421
+    least = adapters + 1
+    if given is not None and given < least:
+        raise EngineStartError(
+            f"max_loras must be {least} or more for {adapters} adapters on a CPU: with fewer, vLLM "
+            "writes with an adapter where none is asked for"
+        )
+    return least if given is None else given
 
 
 async def load_adapters(
