@@ -119,18 +119,17 @@ def test_an_adapter_that_does_not_fit_is_told_when_it_is_loaded(
     client: httpx.Client, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    other = make_adapter(tmp_path / "other", rank=8, seed=1, hidden=2 * HIDDEN)
-    for name, why in (("empty", "adapter_config.json"), ("other", "")):
+    make_adapter(tmp_path / "other", rank=8, seed=1, hidden=2 * HIDDEN)
+    for name, why in (("empty", "adapter_config.json"), ("other", "must match the size of tensor")):
         adapters = {name: str(tmp_path / name)}
         wanted = {"model": "inferneo-tiny", "name": "second", "lora_modules": adapters}
         refused = client.post("/v1/models/load", json=wanted)
-        print(refused.text)
-
         error = refused.json()["error"]
         assert (refused.status_code, error["code"]) == (400, "model_load_failed")
         assert f"the adapter '{name}'" in error["message"]
         assert why in error["message"]
-    assert str(other) not in refused.text
+        assert "stack trace" not in refused.text
+        assert str(tmp_path) not in refused.text
     assert client.get("/ready").status_code == 200
 
 

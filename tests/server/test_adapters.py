@@ -126,6 +126,8 @@ def test_adapters_go_with_their_model_and_not_without_it() -> None:
             with pytest.raises(InvalidRequest, match="comes and goes with its model 'base'"):
                 await registry.unload("sql")
             assert status(registry, "base") == "ready"
+            await registry.switch("gpu:0", "base")
+            assert (await chat(service, "sql"))["model"] == "sql"
             await registry.unload("base")
             with pytest.raises(ModelNotFound):
                 await chat(service, "sql")

@@ -1,5 +1,6 @@
 """Receives the LoRA adapters of a model; hands on vLLM's arguments for them, and loads them."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +17,10 @@ from inferneo_server.engines.vllm_errors import start_failure
 # Each takes memory of the device for the largest rank of all.
 MAX_SLOTS = 8
 
-_FAILED = "Call to add_lora method failed: "
+# What vLLM's processes put around a failure on its way here.
+_WRAPPING = re.compile(
+    "Call to add_lora method failed: |Worker failed with error |, please check the stack trace.*"
+)
 
 
 class _AdapterConfig(msgspec.Struct, frozen=True):
@@ -90,7 +94,7 @@ async def load_adapters(
         try:
             await llm.add_lora(msgspec.structs.replace(request, load_inplace=again))
         except Exception as error:
-            reason = start_failure(error).removeprefix(_FAILED)
+            reason = _WRAPPING.sub("", start_failure(error))
             raise EngineStartError(
                 f"the adapter '{request.lora_name}' cannot be loaded: {reason}"
             ) from error
