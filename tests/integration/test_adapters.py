@@ -63,11 +63,18 @@ def test_the_custom_interface_answers_by_adapters(http: httpx.Client) -> None:
     assert (told["sql"]["loaded"], told["sql"]["format"]) == (True, "unknown")
 
 
-def test_a_websocket_answers_by_adapters(server: RunningServer) -> None:
-    path = "/v1/chat/completions"
+def first_of(server: RunningServer, path: str, **fields: Any) -> Any:
+    """What a WebSocket answers first."""
     with connect_socket(f"ws{server.url.removeprefix('http')}{path}") as socket:
-        socket.send(json.dumps({"model": "sql", **ROUTES[path], "stream": False}))
-        assert json.loads(socket.recv(timeout=30))["model"] == "sql"
+        socket.send(json.dumps({"model": "sql", **ROUTES[path], **fields}))
+        return json.loads(socket.recv(timeout=30))
+
+
+def test_websockets_answer_by_adapters(server: RunningServer) -> None:
+    assert first_of(server, "/v1/chat/completions", stream=False)["model"] == "sql"
+    for generate in (True, False):
+        event = first_of(server, "/v1/responses", type="response.create", generate=generate)
+        assert event["response"]["model"] == "sql"
 
 
 def test_an_adapter_is_told_with_its_model(http: httpx.Client) -> None:
