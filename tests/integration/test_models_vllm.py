@@ -1,16 +1,21 @@
-"""Proves that a second real model comes and goes while the first one answers, without a failure."""
+"""Proves that a second real model comes and goes while the first one answers, without a failure;
+and that adapters answer by their names, beside their model and each other."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.servers import RunningServer
+from tests.integration.adapters import HIDDEN, make_adapter
+from tests.servers import RunningServer, running_server
 
 SECONDS = 300
+QUESTION = [{"role": "user", "content": "What is Inferneo?"}]
 # The kernel takes its time to end a killed process, of which megabytes are freed.
 GONE_SECONDS = 10.0
 
@@ -46,23 +51,95 @@ class Asking:
         self._thread.join(SECONDS)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The embedded model with two adapters, of which one has more than vLLM's own default rank."""
+    folder = tmp_path_factory.mktemp("adapters")
+    adapters = (
+        f"{name}={make_adapter(folder / name, rank=rank, seed=rank)}"
+        for name, rank in (("small", 4), ("large", 20))
+    )
+    flags = ("--engine-args", "max_model_len=1024", "--engine-args", "dtype=float32")
+    with running_server(*flags, "--lora-modules", *adapters, "--drain-seconds", "5") as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=SECONDS) as client:
+        yield client
+
+
+def answer(client: httpx.Client, model: str, **fields: Any) -> str:
+    body = {"model": model, "messages": QUESTION, "temperature": 0, "max_tokens": 40, **fields}
+    told = client.post("/v1/chat/completions", json=body)
+    assert told.status_code == 200, told.text
+    assert told.json()["model"] == model
+    text: str = told.json()["choices"][0]["message"]["content"]
+    return text
+
+
+def written(client: httpx.Client) -> dict[str, int]:
+    """How many tokens each model has written, by its name."""
+    rows = client.get("/v1/usage", params={"group_by": "model"}).json()["data"]
+    return {row["model"]: row["completion_tokens"] for row in rows}
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_adapters_answer_by_their_names_and_all_in_one_batch(client: httpx.Client) -> None:
+    names = ["inferneo-tiny", "small", "large"]
+    alone = {name: answer(client, name) for name in names}
+
+    assert "OpenAI-compatible" in alone["inferneo-tiny"]
+    assert len(set(alone.values())) == 3
+    with ThreadPoolExecutor(12) as threads:
+        asked = names * 4
+        together = list(threads.map(lambda name: answer(client, name), asked))
+    assert together == [alone[name] for name in asked]
+
+
+def test_adapters_are_listed_below_their_model_and_metered_by_name(client: httpx.Client) -> None:
+    listed = {each["id"]: each for each in client.get("/v1/models").json()["data"]}
+
+    assert {name: each["parent"] for name, each in listed.items()} == {
+        "inferneo-tiny": None,
+        "small": "inferneo-tiny",
+        "large": "inferneo-tiny",
+    }
+    assert listed["small"]["root"] == "small"
+    before = written(client)
+    answer(client, "small", max_tokens=3)
+    after = written(client)
+    assert after["small"] - before["small"] == 3
+    assert {**after, "small": before["small"]} == before
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_an_adapter_that_does_not_fit_is_told_when_it_is_loaded(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    make_adapter(tmp_path / "other", rank=8, seed=1, hidden=2 * HIDDEN)
+    for name, why in (("empty", "adapter_config.json"), ("other", "must match the size of tensor")):
+        adapters = {name: str(tmp_path / name)}
+        wanted = {"model": "inferneo-tiny", "name": "second", "lora_modules": adapters}
+        refused = client.post("/v1/models/load", json=wanted)
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"]) == (400, "model_load_failed")
+        assert f"the adapter '{name}'" in error["message"]
+        assert why in error["message"]
+        assert "stack trace" not in refused.text
+        assert str(tmp_path) not in refused.text
+    assert client.get("/ready").status_code == 200
+
+
 @pytest.mark.timeout(2 * SECONDS)
 def test_minilm_comes_and_goes_beside_the_embedded_model_and_nothing_fails(
-    minilm_folder: Path,
+    server: RunningServer, client: httpx.Client, minilm_folder: Path
 ) -> None:
-    server = RunningServer("--engine-args", "max_model_len=1024", "--drain-seconds", "5")
-    try:
-        server.wait_ready()
-        with httpx.Client(base_url=server.url, timeout=SECONDS) as client:
-            come_and_go(server, client, minilm_folder)
-    finally:
-        server.stop()
-
-
-def come_and_go(server: RunningServer, client: httpx.Client, folder: Path) -> None:
-    chat = {"messages": [{"role": "user", "content": "What is Inferneo?"}], "max_tokens": 8}
+    chat = {"messages": QUESTION, "max_tokens": 8}
     wanted = {
-        "model": str(folder),
+        "model": str(minilm_folder),
         "name": "minilm",
         "aliases": ["text-embedding-3-small"],
         "engine_args": {"dtype": "float32"},
@@ -74,7 +151,7 @@ def come_and_go(server: RunningServer, client: httpx.Client, folder: Path) -> No
         status = loaded.json()
         assert (status["id"], status["status"], status["device"]) == ("minilm", "ready", "cpu:0")
         assert "embed" in status["tasks"]
-        assert str(folder) not in loaded.text
+        assert str(minilm_folder) not in loaded.text
         assert status["memory_bytes"] > 0
         with_both = set(server.descendants())
         assert with_both > before

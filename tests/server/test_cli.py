@@ -119,9 +119,24 @@ def test_arguments_of_the_engine_are_gathered_from_all_their_flags(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--lora-modules", "sql=org/sql", "--lora-modules", "a-b=~/x"),
+        ("--lora-modules", "sql=org/sql", "a-b=~/x"),
+        ("--lora-modules", '{"sql": "org/sql", "a-b": "~/x"}'),
+        ("--lora-modules", '{"name": "sql", "path": "org/sql", "base_model_name": "m"}', "a-b=~/x"),
+    ],
+)
+def test_adapters_are_given_as_vllms_server_takes_them(arguments: tuple[str, ...]) -> None:
+    assert parsed(*arguments).lora_modules == {"sql": "org/sql", "a-b": "~/x"}
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("--prot", "1"), "--prot"),
+        (("--lora-modules", "sql"), "--lora-modules"),
+        (("--lora-modules", "sql=/nowhere/sql"), "lora_modules: sql: there is no /nowhere/sql"),
         (("serve", "one", "extra"), "extra"),
         (("serve", "one", "--model", "another"), "--model another"),
         (("--engine", "tensorrt"), "--engine"),

@@ -58,9 +58,11 @@ def test_a_folder_in_the_home_folder_is_loaded_from_where_its_name_was_read(
 
 
 def test_a_model_beside_the_default_one_has_its_own_settings_and_the_defaults_engine() -> None:
-    settings = load_settings(engine="simulated", models={"x": {"aliases": ["y"]}}, aliases=["z"])
+    beside = {"aliases": ["y"], "lora_modules": {"adapter": "a/b"}}
+    settings = load_settings(engine="simulated", models={"x": beside}, aliases=["z"])
 
     default, other = settings.model_specs
+    assert (default.lora_modules, other.lora_modules) == ({}, {"adapter": "a/b"})
     assert (default.name, default.load, default.aliases) == (EMBEDDED_MODEL, "pinned", ("z",))
     assert (other.name, other.model, other.engine) == ("x", "x", "simulated")
     assert (other.load, other.device, other.aliases) == ("on_first_use", "auto", ("y",))
@@ -79,6 +81,10 @@ def test_an_unknown_setting_of_a_model_is_refused_with_a_suggestion() -> None:
         {"x": {"aliases": [EMBEDDED_MODEL]}},
         {"x": {"aliases": ["x"]}},
         {"x": {"aliases": ["y"]}, "y": {}},
+        {"x": {"lora_modules": {EMBEDDED_MODEL: "a/b"}}},
+        {"x": {"aliases": ["y"], "lora_modules": {"y": "a/b"}}},
+        {"x": {"lora_modules": {"y": "a/b"}}, "z": {"lora_modules": {"y": "a/b"}}},
+        {"x": {"lora_modules": {"": "a/b"}}},
         {"": {}},
     ],
 )

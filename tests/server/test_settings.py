@@ -10,9 +10,9 @@ import pytest
 
 from inferneo_server import Settings
 from inferneo_server.access.identity import Limits
-from inferneo_server.environment import ENV_PREFIX, SettingsError
+from inferneo_server.environment import ENV_PREFIX, SettingsError, unknown_variables
 from inferneo_server.limits.presets import PRESETS
-from inferneo_server.settings import EMBEDDED_MODEL, load_settings, unknown_variables
+from inferneo_server.settings import EMBEDDED_MODEL, load_settings
 
 WriteFile = Callable[[str], str]
 
@@ -73,6 +73,7 @@ MODEL_SETTINGS: dict[str, Any] = {
     "engine": "simulated",
     "engine_args": {"c-d": 1},
     "aliases": ["e"],
+    "lora_modules": {"f": "g/h"},
     "device": "cpu",
     "tool_parser": "none",
     "reasoning_parser": "none",
@@ -93,6 +94,7 @@ def test_every_setting_can_be_given_by_each_source(
         "served_model_name": ("m", "m"),
         "engine": ("simulated", "simulated"),
         "engine_args": ('{"words": 3}', {"words": 3}),
+        "lora_modules": ('{"own": "a/b"}', {"own": "a/b"}),
         "tool_parser": ("hermes", "hermes"),
         "reasoning_parser": ("none", "none"),
         "metrics_host": ("10.0.0.1", "10.0.0.1"),
@@ -288,7 +290,7 @@ def test_what_kubernetes_tells_of_services_is_no_setting(monkeypatch: pytest.Mon
             monkeypatch.setenv(f"INFERNEO_{service}{name}", value)
 
     assert (load_settings().port, load_settings().metrics_port) == (8000, None)
-    assert unknown_variables() == []
+    assert unknown_variables(Settings.model_fields) == []
 
     monkeypatch.setenv("INFERNEO_PORT", "8001")
     assert load_settings().port == 8001

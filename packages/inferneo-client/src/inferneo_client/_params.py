@@ -206,6 +206,7 @@ class LoadParams(CallParams, total=False):
     Attributes:
         name: its name in requests; left out, its id, or its folder's name.
         engine: `vllm`, `torch` or `simulated`; and its arguments in `engine_args`.
+        lora_modules: its LoRA adapters: Hugging Face ids, or paths on the server, by their names.
         device: `gpu:0`, `cpu`, `auto`, ...
         pinned: whether it is kept, whatever else needs memory.
         idle_seconds: unused time after which it is unloaded.
@@ -216,6 +217,7 @@ class LoadParams(CallParams, total=False):
     engine: str | None
     engine_args: Mapping[str, Any] | None
     aliases: Sequence[str] | None
+    lora_modules: Mapping[str, str] | None
     device: str | None
     quantization: str | None
     pinned: bool | None

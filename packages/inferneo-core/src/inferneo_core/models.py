@@ -28,7 +28,8 @@ class Model(Struct, frozen=True, kw_only=True):
     """A model that can be asked for; `created` is when it was loaded first, in seconds since 1970.
 
     `root` is where its weights come from by name, `max_model_len` its context in tokens, which is
-    known once it was loaded. `status` says whether it is loaded now.
+    known once it was loaded. `status` says whether it is loaded now. `parent` is the model that a
+    LoRA adapter belongs to.
     """
 
     id: str
@@ -56,8 +57,8 @@ class LoadRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     Attributes:
         model: a configured name or alias, a Hugging Face id, or a path on the server.
         name: its name in requests; left out, its id or its folder's name.
-        engine, engine_args, aliases, device, idle_seconds: as in the settings; left out, those
-            that are configured for it. `engine_args` are joined with those.
+        engine, engine_args, aliases, lora_modules, device, idle_seconds: as in the settings; left
+            out, those that are configured for it. `engine_args` are joined with those.
         quantization: one of the engine's arguments.
         pinned: whether it is kept, whatever else needs memory.
         persist: whether it is loaded again when the server is started again.
@@ -69,6 +70,7 @@ class LoadRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     engine: Literal["vllm", "torch", "simulated"] | None = None
     engine_args: dict[str, Any] | None = None
     aliases: list[_Name] | None = None
+    lora_modules: dict[_Name, _Name] | None = None
     device: str | None = None
     quantization: str | None = None
     pinned: bool | None = None

@@ -1,9 +1,9 @@
 """Receives the names of models; hands on the models, and what is told of them."""
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from inferneo_core.errors import InvalidRequest, ModelNotFound
 from inferneo_core.models import Model, ModelStatus
@@ -22,6 +22,7 @@ class Catalogue:
     def __init__(self, models: Iterable[ServedModel]) -> None:
         self._models: dict[str, ServedModel] = {}
         self._names: dict[str, ServedModel] = {}
+        self._adapters: dict[str, ServedModel] = {}
         for model in models:
             self.add(model)
         self.default = next(iter(self._models.values()))
@@ -35,8 +36,8 @@ class Catalogue:
 
     @property
     def names(self) -> list[str]:
-        """The names of all models."""
-        return list(self._models)
+        """The names of all models and of their adapters."""
+        return [*self._models, *self._adapters]
 
     def get(self, name: str) -> ServedModel | None:
         """The model of that name or alias, if there is one."""
@@ -47,11 +48,34 @@ class Catalogue:
 
         Raises:
             ModelNotFound: there is none.
+            InvalidRequest: it is an adapter's name.
         """
         model = self.default if name is None else self._names.get(name)
         if model is None:
+            if name in self._adapters:
+                whose = self._adapters[name].spec.name
+                raise InvalidRequest(
+                    f"'{name}' is an adapter: it comes and goes with its model '{whose}'",
+                    param="model",
+                )
             raise ModelNotFound(str(name), self.names)
         return model
+
+    def serving(self, name: str | None) -> ServedModel:
+        """The model that answers requests for that name: as `find`, or whose adapter it is.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        return self._adapters[name] if name in self._adapters else self.find(name)
+
+    def called(self, name: str | None) -> str:
+        """What answers to requests for that name carry.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        return name if name in self._adapters else self.find(name).spec.name
 
     def check_names(self, spec: ModelSpec) -> None:
         """Refuse names that are another model's.
@@ -59,12 +83,12 @@ class Catalogue:
         Raises:
             InvalidRequest: one of them is.
         """
-        for name in (spec.name, *spec.aliases):
-            other = self._names.get(name)
+        for name in spec.names:
+            other = self._names.get(name) or self._adapters.get(name)
             if other is not None and other.spec.name != spec.name:
-                param: Literal["name", "aliases"] = "name" if name == spec.name else "aliases"
                 raise InvalidRequest(
-                    f"'{name}' is a name of the model '{other.spec.name}'", param=param
+                    f"'{name}' is a name of the model '{other.spec.name}'",
+                    param=_field_of(name, spec),
                 )
 
     def add(self, model: ServedModel) -> None:
@@ -76,6 +100,7 @@ class Catalogue:
         """Have the names of a model be those that it has now."""
         self._forget_names(model)
         self._names |= dict.fromkeys((model.spec.name, *model.spec.aliases), model)
+        self._adapters |= dict.fromkeys(model.spec.lora_modules, model)
 
     def remove(self, model: ServedModel) -> None:
         """Forget a model."""
@@ -83,8 +108,16 @@ class Catalogue:
         self._forget_names(model)
 
     def _forget_names(self, model: ServedModel) -> None:
-        for name in [name for name, known in self._names.items() if known is model]:
-            del self._names[name]
+        for names in (self._names, self._adapters):
+            for name in [name for name, known in names.items() if known is model]:
+                del names[name]
+
+
+def _field_of(name: str, spec: ModelSpec) -> str:
+    """Where a model has a name from."""
+    if name == spec.name:
+        return "name"
+    return "aliases" if name in spec.aliases else "lora_modules"
 
 
 def listed(model: ServedModel) -> bool:
@@ -92,16 +125,22 @@ def listed(model: ServedModel) -> bool:
     return model.created is not None or model.spec.load == "on_first_use"
 
 
-def told(model: ServedModel) -> Model:
-    """What everyone may know of a model."""
-    return Model(
-        id=model.spec.name,
-        root=model.spec.root,
+def told(model: ServedModel) -> list[Model]:
+    """What everyone may know of a model, and of its adapters."""
+    spec = model.spec
+    own = Model(
+        id=spec.name,
+        root=spec.root,
         created=model.created or 0,
         max_model_len=model.last.max_model_len if model.last else UNSET,
         status=model.state,
-        aliases=list(model.spec.aliases),
+        aliases=list(spec.aliases),
     )
+    adapters = (
+        replace(own, id=name, root=spec.root_of(name), parent=spec.name, aliases=[])
+        for name in spec.lora_modules
+    )
+    return [own, *adapters]
 
 
 def status_of(model: ServedModel) -> ModelStatus:

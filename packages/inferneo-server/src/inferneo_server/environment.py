@@ -3,18 +3,22 @@
 The only reader of the environment.
 """
 
+import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 ENV_PREFIX = "INFERNEO_"
+
+# The client's.
+_OTHERS = frozenset({"INFERNEO_BASE_URL"})
 
 # Kubernetes tells each container of the services beside it, in variables that begin with their
 # names; where one is called Inferneo, among them `INFERNEO_PORT=tcp://10.0.0.1:8000`.
@@ -61,6 +65,32 @@ def variables() -> dict[str, str]:
         for name, value in given.items()
         if name.startswith(ENV_PREFIX) and not _tells_of_service(name, value)
     }
+
+
+class UnknownVariable(NamedTuple):
+    """A variable that looks like a setting and is none, and the one that it resembles."""
+
+    name: str
+    meant: str | None
+
+    def __str__(self) -> str:
+        guess = f"; did you mean {self.meant}?" if self.meant else ""
+        return f"{self.name}: there is no such setting{guess}"
+
+
+def unknown_variables(settings: Collection[str]) -> list[UnknownVariable]:
+    """The variables that no setting reads. Others may have set those that resemble none.
+
+    Args:
+        settings: the names of all settings.
+    """
+    found = []
+    for name in sorted(variables()):
+        setting = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
+        if setting not in settings and name not in _OTHERS:
+            near = difflib.get_close_matches(setting, settings, n=1, cutoff=0.7)
+            found.append(UnknownVariable(name, f"{ENV_PREFIX}{near[0].upper()}" if near else None))
+    return found
 
 
 def _tells_of_service(name: str, value: str) -> bool:

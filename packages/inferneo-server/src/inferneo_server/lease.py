@@ -16,7 +16,8 @@ class Lease:
     A counter and no lock: all of it happens in the loop's thread.
 
     Attributes:
-        name: the model's name in answers.
+        name: the model's name in answers, or its adapter's.
+        adapter: the adapter that answers are to be written with; None is the model alone.
         users: requests between having found the engine and having handed their work to it.
         used_at: when the last of them was done, by the monotonic clock.
         loaded_at: when it could first be asked, in seconds since 1970.
@@ -25,6 +26,7 @@ class Lease:
     """
 
     __slots__ = (
+        "adapter",
         "device",
         "engine",
         "loaded_at",
@@ -41,6 +43,7 @@ class Lease:
         self.engine = engine
         self.spec = spec
         self.name = spec.name
+        self.adapter: str | None = None
         self.device = device
         self.memory = memory
         self.tasks = engine.tasks
@@ -62,6 +65,10 @@ class Lease:
         self.users -= 1
         self.used_at = time.monotonic()
 
+    def adapted(self, adapter: str) -> "Lease":
+        """The same engine, asked for by the name of an adapter."""
+        return _AdaptedLease(self, adapter)
+
     async def drained(self, seconds: float) -> bool:
         """Wait until no request needs the engine; whether that was in time."""
         deadline = time.monotonic() + seconds
@@ -71,3 +78,22 @@ class Lease:
                 return False
             await asyncio.sleep(DRAIN_POLL_SECONDS)
         return True
+
+
+class _AdaptedLease(Lease):
+    """For one request: who uses it is counted as a user of the engine's own lease."""
+
+    __slots__ = ("_own",)
+
+    def __init__(self, own: Lease, adapter: str) -> None:
+        super().__init__(own.engine, own.spec, own.device, own.memory)
+        self._own = own
+        self.name = self.adapter = adapter
+        self.tasks = own.tasks & {"generate"}
+
+    def __enter__(self) -> Lease:
+        self._own.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._own.__exit__()

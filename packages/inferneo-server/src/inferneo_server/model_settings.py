@@ -16,6 +16,7 @@ class ModelSettings(BaseModel):
     engine: EngineName | None = None
     engine_args: dict[str, Any] = Field(default_factory=dict)
     aliases: list[str] = Field(default_factory=list)
+    lora_modules: dict[str, str] = Field(default_factory=dict)
     device: str = "auto"
     tool_parser: str | None = None
     reasoning_parser: str | None = None
@@ -31,6 +32,7 @@ class ModelSettings(BaseModel):
             engine=self.engine or engine,
             engine_args=self.engine_args,
             aliases=tuple(self.aliases),
+            lora_modules=self.lora_modules,
             device=self.device,
             tool_parser=self.tool_parser,
             reasoning_parser=self.reasoning_parser,

@@ -15,6 +15,14 @@ EngineName = Literal["vllm", "torch", "simulated"]
 LoadWhen = Literal["pinned", "on_first_use", "on_request"]
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
+_OF_THE_ENGINE = (
+    "engine",
+    "engine_args",
+    "lora_modules",
+    "tool_parser",
+    "reasoning_parser",
+    "source",
+)
 # Buffers, activations and the engine's own processes, beside the weights.
 _OVERHEAD = 1.2
 
@@ -28,6 +36,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
         engine: what runs it.
         engine_args: arguments of the engine.
         aliases: further names in requests; answers carry `name`.
+        lora_modules: its adapters by their names in requests, which answers carry as well: Hugging
+            Face ids or local paths.
         device: where it runs; `auto` leaves it to the machine.
         tool_parser: vLLM's parser of tool calls, `none`, or None to guess.
         reasoning_parser: vLLM's parser of reasoning, `none`, or None for the model's own.
@@ -42,12 +52,18 @@ class ModelSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     engine: EngineName = "vllm"
     engine_args: dict[str, Any] = field(default_factory=dict)
     aliases: Sequence[str] = ()
+    lora_modules: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
     tool_parser: str | None = None
     reasoning_parser: str | None = None
     load: LoadWhen = "pinned"
     idle_seconds: float | None = None
     memory_bytes: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that requests may call it and its adapters."""
+        return (self.name, *self.aliases, *self.lora_modules)
 
     @property
     def source(self) -> str:
@@ -59,6 +75,11 @@ class ModelSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """What it is, told to everyone: its id, and of a path nothing but the model's name."""
         return self.name if Path(self.source).is_absolute() else self.model
 
+    def root_of(self, adapter: str) -> str:
+        """What an adapter is, told to everyone: its id, and of a path nothing but its name."""
+        path = self.lora_modules[adapter]
+        return adapter if _is_path(path) or Path(path).is_dir() else path
+
     @property
     def reasoning(self) -> str | None:
         """vLLM's name of the parser of reasoning; None is none."""
@@ -66,10 +87,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def runs_like(self, other: "ModelSpec") -> bool:
         """Whether an engine for the other would be one for this model as well."""
-        return all(
-            getattr(self, name) == getattr(other, name)
-            for name in ("engine", "engine_args", "tool_parser", "reasoning_parser", "source")
-        )
+        return all(getattr(self, name) == getattr(other, name) for name in _OF_THE_ENGINE)
 
 
 def source_of(model: str) -> str:
@@ -81,8 +99,13 @@ def source_of(model: str) -> str:
 
 
 def is_missing(model: str) -> bool:
-    """Whether a model is clearly meant as a path, by how it begins, and there is nothing."""
-    return model.startswith(("/", "./", "../", "~")) and not Path(model).expanduser().exists()
+    """Whether a model, or an adapter, is clearly meant as a path, and there is nothing."""
+    return _is_path(model) and not Path(model).expanduser().exists()
+
+
+def _is_path(model: str) -> bool:
+    """Whether it is clearly meant as a path, by how it begins."""
+    return model.startswith(("/", "./", "../", "~"))
 
 
 def name_of(model: str) -> str:

@@ -1,13 +1,35 @@
-"""Receives a model that no engine serves; hands on why a request for it need not wait, if so."""
+"""Receives a model that is asked for; hands on why it cannot answer, or not by waiting, if so."""
 
 import time
 
-from inferneo_core.errors import EngineUnavailable
+from inferneo_core.errors import EngineUnavailable, InvalidRequest
+from inferneo_server.engines.base import Task
+from inferneo_server.lease import Lease
 from inferneo_server.loading import Job
 from inferneo_server.served_model import ServedModel
 
 # After a failed load, requests are told of it so long before another is tried for them.
 FAILURE_SECONDS = 10.0
+
+_CANNOT: dict[Task, str] = {
+    "generate": "writes no answers; it embeds or scores texts",
+    "embed": "gives no embeddings",
+    "score": "scores no texts",
+}
+
+
+def refuse_task(lease: Lease, task: Task) -> None:
+    """Refuse a request that a model was not made for.
+
+    Raises:
+        InvalidRequest: it cannot do the task.
+    """
+    if task not in lease.tasks:
+        raise InvalidRequest(
+            f"The model '{lease.name}' {_CANNOT[task]}",
+            param="model",
+            code="model_not_supported",
+        )
 
 
 def refuse_waiting(model: ServedModel, job: Job | None, *, starting: bool) -> None:

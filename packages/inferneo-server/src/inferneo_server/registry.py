@@ -22,19 +22,13 @@ from inferneo_server.hardware.device import Device
 from inferneo_server.lease import Lease
 from inferneo_server.loading import Job, Loading
 from inferneo_server.model_spec import EngineName, ModelSpec
-from inferneo_server.refusals import refuse_waiting
+from inferneo_server.refusals import refuse_task, refuse_waiting
 from inferneo_server.remembered import RememberedModels
 from inferneo_server.served_model import MakeEngine, ServedModel
 
 SWEEP_SECONDS = 0.5
 
 FindDevice = Callable[[str, str], Device]
-
-_CANNOT: dict[Task, str] = {
-    "generate": "writes no answers; it embeds or scores texts",
-    "embed": "gives no embeddings",
-    "score": "scores no texts",
-}
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +88,7 @@ class Registry:
 
     @property
     def names(self) -> list[str]:
-        """The names of all models, the default one first."""
+        """The names of all models, the default one first, and of their adapters."""
         return self._catalogue.names
 
     @property
@@ -136,26 +130,34 @@ class Registry:
     @property
     def models(self) -> list[Model]:
         """The models that can be asked for: loaded, or to be loaded when they are."""
-        return [told(model) for model in self._catalogue if listed(model)]
+        return [each for model in self._catalogue if listed(model) for each in told(model)]
 
     def model(self, name: str) -> Model:
-        """The model of that name or alias.
+        """The model or adapter of that name or alias.
 
         Raises:
             ModelNotFound: there is none, or it has not yet been loaded.
         """
-        model = self._catalogue.find(name)
+        model, called = self._catalogue.serving(name), self.called(name)
         if not listed(model):
             raise ModelNotFound(name, self.names)
-        return told(model)
+        return next(each for each in told(model) if each.id == called)
 
-    def status(self, name: str | None = None) -> ModelStatus:
-        """How a model stands; no name means the default one.
+    def called(self, name: str | None) -> str:
+        """What answers to requests for that name carry; no name means the default model.
 
         Raises:
             ModelNotFound: there is none of that name.
         """
-        return status_of(self._catalogue.find(name))
+        return self._catalogue.called(name)
+
+    def status(self, name: str | None = None) -> ModelStatus:
+        """How a model, or that of an adapter, stands; no name means the default one.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+        """
+        return status_of(self._catalogue.serving(name))
 
     def spec(self, name: str) -> ModelSpec | None:
         """How the model of that name or alias is, or is about to be, run; None: it is not known."""
@@ -165,7 +167,7 @@ class Registry:
         return job.spec if job else model.spec
 
     async def lease(self, name: str | None, task: Task | None = None) -> Lease:
-        """The engine of a model, for a task; no name means the default model.
+        """The engine of a model or adapter, for a task; no name means the default model.
 
         `with` it at once: as long as it is held, the engine is not ended.
 
@@ -174,16 +176,14 @@ class Registry:
             EngineUnavailable: it is not loaded, and was not in the time that a request waits.
             InvalidRequest: it cannot do the task.
         """
-        model = self._catalogue.find(name)
-        lease = model.lease
-        if lease is None:
+        model = self._catalogue.serving(name)
+        if (lease := model.lease) is None:
             lease = await self._awaited(model)
-        if task is not None and task not in lease.tasks:
-            raise InvalidRequest(
-                f"The model '{lease.name}' {_CANNOT[task]}",
-                param="model",
-                code="model_not_supported",
-            )
+            self._catalogue.serving(name)  # It may have come back without the adapter.
+        if name in lease.spec.lora_modules:
+            lease = lease.adapted(name)
+        if task is not None:
+            refuse_task(lease, task)
         return lease
 
     async def _awaited(self, model: ServedModel) -> Lease:

@@ -87,7 +87,7 @@ class Responses:
         with renamed_fields():
             items, size = _conversation(request, self._before(request, identity.owner, unstored))
             tokens = await self._service.count_tokens(chat_request(request, items), identity)
-        name = self._service.registry.status(request.model).id
+        name = self._service.registry.called(request.model)
         async with self._service.spending.reading(identity, name, [tokens]):
             form = ResponseForm(request, name, ChatDetails())
         usage = Usage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens)

@@ -89,7 +89,7 @@ class Service:
     def _name(self, model: str | None) -> str:
         """The name of a model that may be asked for by another name; of none, what was given."""
         try:
-            return self.registry.status(model).id
+            return self.registry.called(model)
         except ModelNotFound:
             return model or ""
 
@@ -122,7 +122,7 @@ class Service:
             demand = Demand(
                 choices=min(len(lengths), places), prompt_tokens=tokens, priority=allowed
             )
-            spend.place = await self.queues.of(lease.name).enter(identity, demand, places)
+            spend.place = await self.queues.of(lease.spec.name).enter(identity, demand, places)
             yield
 
     def note_prompt(self, asked: Any) -> None:
@@ -240,7 +240,7 @@ class Service:
                 submission = await render_completion(lease, request, wording)
             return await submit(
                 submission,
-                lease.engine,
+                lease,
                 terms,
                 spending=self.spending,
                 queues=self.queues,

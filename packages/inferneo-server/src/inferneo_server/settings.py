@@ -6,7 +6,7 @@ A flag wins over the environment, that over the file.
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -33,7 +33,7 @@ from inferneo_server.environment import (
     SettingsError,
     read_file,
     read_yaml,
-    variables,
+    unknown_variables,
 )
 from inferneo_server.limits.presets import parse_limits
 from inferneo_server.model_settings import ModelSettings
@@ -45,10 +45,6 @@ from inferneo_server.model_spec import (
 )
 
 __all__ = ["EMBEDDED_MODEL", "Settings", "load_settings"]
-
-# The client's.
-_OTHERS = frozenset({"INFERNEO_BASE_URL"})
-
 
 LimitsSetting = Annotated[Limits, PlainValidator(parse_limits)]
 
@@ -93,13 +89,18 @@ class Settings(BaseSettings):
     aliases: list[str] = Field(
         default_factory=list, description="further names of the model in requests"
     )
+    lora_modules: dict[str, str] = Field(
+        default_factory=dict,
+        description="LoRA adapters of the model, by vLLM, as name=path (repeat it) or as JSON; a "
+        "Hugging Face id may stand for the path",
+    )
     device: str = Field(
         "auto", description="where the model runs: `auto`, `cpu`, `gpu:0`, `rbln:0`"
     )
     models: dict[str, ModelSettings] = Field(
         default_factory=dict,
         description="further models by name, each with `model`, `engine`, `engine_args`, "
-        "`aliases`, `device`, `tool_parser`, `reasoning_parser`, `load` (`pinned`, "
+        "`aliases`, `lora_modules`, `device`, `tool_parser`, `reasoning_parser`, `load` (`pinned`, "
         "`on_first_use`, `on_request`), `idle_seconds`, `memory_bytes`",
     )
     memory_budget_bytes: int | None = Field(
@@ -302,13 +303,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_names(self) -> "Settings":
-        """Refuse a name that two models have: a request could not say which it means."""
+        """Refuse a name that two models or adapters have: which does a request mean?"""
         seen: set[str] = set()
         for spec in self.model_specs:
-            for name in (spec.name, *spec.aliases):
+            for name in spec.names:
                 if not name or name in seen:
                     raise ValueError(
-                        f"models: two models are called '{name}'"
+                        f"models: two models or adapters are called '{name}'"
                         if name
                         else "models: a model has an empty name"
                     )
@@ -324,6 +325,7 @@ class Settings(BaseSettings):
             engine=self.engine,
             engine_args=self.engine_args,
             aliases=tuple(self.aliases),
+            lora_modules=self.lora_modules,
             device=self.device,
             tool_parser=self.tool_parser,
             reasoning_parser=self.reasoning_parser,
@@ -346,7 +348,7 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
     Raises:
         SettingsError: a value does not fit, a name is unknown, or the file cannot be read.
     """
-    if typos := [unknown for unknown in unknown_variables() if unknown.meant]:
+    if typos := [each for each in unknown_variables(Settings.model_fields) if each.meant]:
         raise SettingsError("\n".join(map(str, typos)))
     try:
         return Settings(config=config, **flags)  # type: ignore[call-arg]
@@ -354,28 +356,6 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
         raise SettingsError(_explain_source(str(error))) from None
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
-
-
-class UnknownVariable(NamedTuple):
-    """A variable that looks like a setting and is none, and the one that it resembles."""
-
-    name: str
-    meant: str | None
-
-    def __str__(self) -> str:
-        guess = f"; did you mean {self.meant}?" if self.meant else ""
-        return f"{self.name}: there is no such setting{guess}"
-
-
-def unknown_variables() -> list[UnknownVariable]:
-    """The variables that no setting reads. Others may have set those that resemble none."""
-    found = []
-    for name in sorted(variables()):
-        setting = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
-        if setting not in Settings.model_fields and name not in _OTHERS:
-            near = difflib.get_close_matches(setting, Settings.model_fields, n=1, cutoff=0.7)
-            found.append(UnknownVariable(name, f"{ENV_PREFIX}{near[0].upper()}" if near else None))
-    return found
 
 
 def _explain_source(told: str) -> str:

@@ -13,6 +13,7 @@ from inferneo_server.engines.base import DeltaStream, Engine, Prompt
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.generation import Generation, Terms
+from inferneo_server.lease import Lease
 from inferneo_server.spending import Spend, Spending
 from inferneo_server.unwritten import UnwrittenStream
 
@@ -53,7 +54,7 @@ class Submission(Struct, frozen=True, kw_only=True):
 
 async def submit(
     submission: Submission,
-    engine: Engine,
+    lease: Lease,
     terms: Terms,
     *,
     spending: Spending,
@@ -64,7 +65,7 @@ async def submit(
 
     Args:
         submission: what is submitted.
-        engine: writes the answer.
+        lease: the engine that writes the answer.
         terms: who asks, and for what beside the answer.
         spending: what callers may spend.
         queues: where requests wait for their turn.
@@ -86,8 +87,10 @@ async def submit(
         priority=priority,
     )
     try:
-        spend.place = await queues.of(form.model).enter(terms.identity, demand, engine.max_running)
-        stream = await _submit(submission, engine, max_tokens)
+        # Adapters share the engine of their model, and so its queue.
+        queue, places = queues.of(lease.spec.name), lease.engine.max_running
+        spend.place = await queue.enter(terms.identity, demand, places)
+        stream = await _submit(submission, lease, max_tokens)
     except BaseException:
         spend.refund()
         raise
@@ -115,8 +118,8 @@ async def _charge(spend: Spend, submission: Submission) -> int | None:
     return max_tokens
 
 
-async def _submit(submission: Submission, engine: Engine, max_tokens: int | None) -> DeltaStream:
-    request = submission.request
+async def _submit(submission: Submission, lease: Lease, max_tokens: int | None) -> DeltaStream:
+    request, engine = submission.request, lease.engine
     stream = await submit_all(
         (
             engine.submit(
@@ -127,6 +130,7 @@ async def _submit(submission: Submission, engine: Engine, max_tokens: int | None
                 streamed=bool(request.stream),
                 logprobs=submission.logprobs,
                 parsing=submission.parsing,
+                adapter=lease.adapter,
             )
             for number, prompt in enumerate(submission.prompts)
         ),

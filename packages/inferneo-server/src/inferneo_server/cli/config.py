@@ -7,9 +7,10 @@ from typing import Any
 from inferneo_server.cli import Failure
 from inferneo_server.cli.console import print_json, print_table
 from inferneo_server.cli.flags import add_settings, given_settings, settings_of
+from inferneo_server.environment import unknown_variables
 from inferneo_server.setting_groups import grouped
 from inferneo_server.setting_sources import Explained, explain
-from inferneo_server.settings import unknown_variables
+from inferneo_server.settings import Settings
 from inferneo_server.transports.tls import Certificate, TlsError
 
 
@@ -39,7 +40,7 @@ def run(values: argparse.Namespace) -> int:
             Certificate(settings.tls_cert, settings.tls_key)
         except TlsError as error:
             raise Failure(str(error)) from None
-    if unknown := unknown_variables():
+    if unknown := unknown_variables(Settings.model_fields):
         raise Failure("\n".join(map(str, unknown)))
     flags = given_settings(values)
     explained = explain(settings, flags, flags.get("config"))

@@ -90,6 +90,9 @@ def settings_of(values: argparse.Namespace) -> Settings:
     specs = [spec for spec in settings.model_specs if spec.engine != "simulated"]
     if missing := [spec.model for spec in specs if is_missing(spec.model)]:
         raise Failure("\n".join(f"model: there is no {path}" for path in missing))
+    adapters = [each for spec in specs for each in spec.lora_modules.items()]
+    if absent := [f"{name}: there is no {path}" for name, path in adapters if is_missing(path)]:
+        raise Failure("\n".join(f"lora_modules: {each}" for each in absent))
     return settings
 
 
@@ -100,7 +103,9 @@ def _argument(name: str, annotation: Any) -> dict[str, Any]:
     if annotation is bool:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(annotation) is dict:
-        return {"action": _KeyValues, "metavar": "KEY=VALUE"}
+        # Several may follow one flag of adapters, as `vllm serve` takes them.
+        several = {"nargs": "+"} if name == "lora_modules" else {}
+        return {"action": _KeyValues, "metavar": "KEY=VALUE", **several}
     if get_origin(annotation) is list:
         # Repeated for each entry; the metavar is one of them.
         word = name.rsplit("_", 1)[-1].upper()
@@ -120,16 +125,25 @@ class _KeyValues(argparse.Action):
     ) -> None:
         import yaml
 
-        key, equals, value = values.partition("=")
-        try:
-            if values.startswith("{"):
-                pairs = yaml.safe_load(values)
-            elif equals:
-                # Names of arguments, but not those of models, may be written either way.
-                name = key.replace("-", "_") if self.dest == "engine_args" else key
-                pairs = {name: yaml.safe_load(value)}
-            else:
-                raise ValueError
-        except (ValueError, yaml.YAMLError):
-            parser.error(f"{option_string} takes key=value or a JSON object, not {values!r}")
-        setattr(namespace, self.dest, getattr(namespace, self.dest, {}) | pairs)
+        for text in values if isinstance(values, list) else [values]:
+            try:
+                pairs = self._pairs(text)
+            except (ValueError, yaml.YAMLError):
+                parser.error(f"{option_string} takes key=value or a JSON object, not {text!r}")
+            setattr(namespace, self.dest, getattr(namespace, self.dest, {}) | pairs)
+
+    def _pairs(self, text: str) -> dict[str, Any]:
+        import yaml
+
+        key, equals, value = text.partition("=")
+        if text.startswith("{"):
+            pairs: dict[str, Any] = yaml.safe_load(text)
+            if self.dest == "lora_modules" and {"name", "path"} <= pairs.keys():
+                # As `vllm serve` takes them: one adapter with its fields.
+                return {pairs["name"]: pairs["path"]}
+            return pairs
+        if not equals:
+            raise ValueError
+        # Names of arguments, but not those of models, may be written either way.
+        name = key.replace("-", "_") if self.dest == "engine_args" else key
+        return {name: yaml.safe_load(value)}

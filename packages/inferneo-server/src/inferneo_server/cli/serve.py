@@ -6,8 +6,8 @@ import logging
 
 from inferneo_server.cli import Failure
 from inferneo_server.cli.flags import add_settings, settings_of
-from inferneo_server.environment import SettingsError
-from inferneo_server.settings import unknown_variables
+from inferneo_server.environment import SettingsError, unknown_variables
+from inferneo_server.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def run(values: argparse.Namespace) -> int:
     from inferneo_server.transports.tls import TlsError
 
     set_up_logs(settings.log_level, settings.log_format)
-    for unknown in unknown_variables():
+    for unknown in unknown_variables(Settings.model_fields):
         logging.getLogger("inferneo_server").warning("%s", unknown)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -244,11 +244,12 @@ class Engine(Protocol):
         streamed: bool,
         logprobs: int | None = None,
         parsing: Parsing | None = None,
+        adapter: str | None = None,
     ) -> DeltaStream:
         """Hand a prompt to the engine. What is not `streamed` comes as one step at the end.
 
         With `logprobs`, or where the sampling asks for those of the prompt, the deltas are
-        DetailedDeltas.
+        DetailedDeltas. `adapter` is the name of one that the engine was started with.
 
         Raises:
             InvalidRequest: the engine refuses the parameters.

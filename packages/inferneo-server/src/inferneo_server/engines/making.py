@@ -23,6 +23,8 @@ def make_engine(spec: ModelSpec, device: Device, *, quiet: bool = True) -> Engin
     if spec.engine == "simulated":
         return _simulated(spec)
     if spec.engine == "torch":
+        if spec.lora_modules:
+            raise EngineStartError("lora_modules: the engine torch has no adapters, vllm has")
         return _torch(spec, device)
     return _vllm(spec, device, quiet)
 
@@ -69,4 +71,5 @@ def _vllm(spec: ModelSpec, device: Device, quiet: bool) -> Engine:
         tool_parser=spec.tool_parser,
         reasoning_parser=spec.reasoning,
         device=None if spec.device == "auto" else device,
+        adapters=spec.lora_modules,
     )

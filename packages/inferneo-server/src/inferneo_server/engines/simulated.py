@@ -176,6 +176,7 @@ class SimulatedEngine:
         streamed: bool,
         logprobs: int | None = None,
         parsing: Parsing | None = None,
+        adapter: str | None = None,
     ) -> "SimulatedStream":
         if logprobs is not None or sampling.prompt_logprobs is not None:
             raise InvalidRequest("The simulated engine has no logprobs", param="logprobs")
@@ -184,7 +185,8 @@ class SimulatedEngine:
         length = max_tokens if sampling.ignore_eos else min(self.words, max_tokens)
         stream = SimulatedStream(
             self,
-            seed=sum(prompt.token_ids) + (sampling.seed or 0),
+            # An adapter begins elsewhere among the words.
+            seed=sum(prompt.token_ids) + (sampling.seed or 0) + len(adapter or ""),
             length=length,
             finish_reason="length" if length == max_tokens else "stop",
             choices=sampling.n or 1,

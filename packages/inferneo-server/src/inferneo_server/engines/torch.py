@@ -230,6 +230,7 @@ class TorchEngine:
         streamed: bool,
         logprobs: int | None = None,
         parsing: Parsing | None = None,
+        adapter: str | None = None,
     ) -> TorchStream:
         assert self._alive and self._planning is not None
         asked = Asked()

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -40,6 +40,11 @@ from inferneo_server.engines.chat_templates import characters, template_kwargs
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
 from inferneo_server.engines.tokens import INLINE_CHARACTERS, Tokens, infill_tokens, own_copy
+from inferneo_server.engines.vllm_adapters import (
+    adapter_arguments,
+    adapter_requests,
+    load_adapters,
+)
 from inferneo_server.engines.vllm_device import (
     check_sleep,
     checked_device,
@@ -72,6 +77,7 @@ class VllmEngine:
             guesses by the model's template.
         reasoning_parser: vLLM's name of the parser of reasoning; None leaves it in the text.
         device: the only one that the engine may see; None leaves it all.
+        adapters: LoRA adapters by the names that `submit` is given: Hugging Face ids or paths.
 
     Raises:
         EngineStartError: the installed build does not run on the device.
@@ -86,11 +92,18 @@ class VllmEngine:
         tool_parser: str | None = None,
         reasoning_parser: str | None = None,
         device: Device | None = None,
+        adapters: Mapping[str, str] | None = None,
     ) -> None:
         self._device = checked_device(device)
+        self._adapters = adapter_requests(adapters or {})
         self._tool_parser = tool_parser
         self._reasoning_parser = reasoning_parser
-        self._engine_args = {"model": model, "served_model_name": served_name} | engine_args
+        self._engine_args = {
+            "model": model,
+            "served_model_name": served_name,
+            **adapter_arguments(adapters or {}, engine_args),
+            **engine_args,
+        }
         # Lives as long as the engine: see lifeline.py.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
         self._loading: asyncio.Future[AsyncLLM] | None = None
@@ -139,6 +152,9 @@ class VllmEngine:
         self._tokens = Tokens(tokenizer, own, lower_case=encoder.get("do_lower_case", False))
         self._pooling = VllmPooling(llm, self._tokens)
         self.tasks = await tasks_of(llm)
+        if self._adapters and "generate" not in self.tasks:
+            raise EngineStartError("lora_modules: only a model that writes takes adapters")
+        await load_adapters(llm, self._adapters.values())
         try:
             self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
         except (TypeError, KeyError, ValueError) as error:
@@ -275,6 +291,7 @@ class VllmEngine:
         streamed: bool,
         logprobs: int | None = None,
         parsing: Parsing | None = None,
+        adapter: str | None = None,
     ) -> DeltaStream:
         assert self._sampling is not None
         grammar = _grammar_field(sampling)
@@ -291,29 +308,30 @@ class VllmEngine:
             )
             if isinstance(parsing, VllmParsing):
                 parsing.adjust(params)
-        priority = sampling.priority or 0
+        options = {
+            "priority": sampling.priority or 0,
+            "lora_request": self._adapters[adapter] if adapter else None,
+        }
         if equal:
             submissions = (
-                self._submit(f"{request_id}-{number}", prompt, params.clone(), priority, grammar)
+                self._submit(f"{request_id}-{number}", prompt, params.clone(), options, grammar)
                 for number in range(choices)
             )
             return await submit_all(submissions, 1)
-        return await self._submit(request_id, prompt, params, priority, grammar)
+        return await self._submit(request_id, prompt, params, options, grammar)
 
     async def _submit(
         self,
         request_id: str,
         prompt: Prompt,
         params: SamplingParams,
-        priority: int,
+        options: dict[str, Any],
         grammar: str | None,
     ) -> VllmStream:
         llm = self._alive
         try:
             with client_errors(grammar):
-                collector = await llm.add_request(
-                    request_id, prompt.rendered, params, priority=priority
-                )
+                collector = await llm.add_request(request_id, prompt.rendered, params, **options)
         except GracefulHTTPError as error:
             raise Overloaded(str(error)) from error
         except EngineDeadError as error:
@@ -343,6 +361,8 @@ class VllmEngine:
 
     async def wake(self) -> None:
         await wake_up(self._alive, dropped=self._dropped)
+        if self._dropped:
+            await load_adapters(self._alive, self._adapters.values(), again=True)
 
     async def aclose(self) -> None:
         loading, self._loading, self._llm = self._loading, None, None

@@ -26,7 +26,7 @@ _GGUF = re.compile(r"i?q\d+_\w+", re.IGNORECASE)
 
 @get("/models", responses=error_responses(401, 403, body=NativeError))
 async def list_models(request: ApiRequest) -> NativeModels:
-    """List all models that are known, loaded or not, with what they take."""
+    """List all models and adapters that are known, loaded or not, with what they take."""
     registry, allowed = request.service.registry, request.identity.models
     names = [name for name in registry.names if allowed is None or name in allowed]
     return NativeModels(models=[await _model(registry, name) for name in names])
@@ -67,15 +67,18 @@ async def load_model(request: ApiRequest, address: str) -> ASGIApp:
 
 
 async def _model(registry: Registry, name: str) -> NativeModel:
-    status, spec = registry.status(name), registry.spec(name)
-    weights = await asyncio.to_thread(find_weights, spec.source if spec else status.root)
+    status = registry.status(name)
+    spec = registry.spec(status.id)
+    adapter = spec.lora_modules.get(name) if spec else None
+    source = adapter or (spec.source if spec else status.root)
+    weights = await asyncio.to_thread(find_weights, source)
     loaded = status.loaded_at is not None
     return NativeModel(
-        name=status.id,
+        name=name,
         format=weights.format,
         size=told(weights.bytes) if weights.bytes else "unknown",
         loaded=loaded,
-        memory_usage=told(status.memory_bytes if loaded else 0),
+        memory_usage=told(status.memory_bytes if loaded and adapter is None else 0),
     )
 
 
