@@ -160,7 +160,7 @@ async def serve(settings: Settings) -> None:
         timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]  # a float does as well
         ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
         lifespan="off",
-        proxy_headers=False,
+        proxy_headers=False,  # the application reads them, from whom the settings trust
         ws=SocketProtocol,
         ws_max_size=settings.max_body_bytes,
         ws_ping_interval=settings.websocket_ping_seconds,
