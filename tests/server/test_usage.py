@@ -140,16 +140,21 @@ def test_a_file_that_another_process_writes_is_waited_for_without_holding_up_the
     run(work())
 
 
-def test_what_a_redis_that_went_away_could_not_take_is_written_when_it_is_back() -> None:
+def test_what_a_redis_that_went_away_could_not_take_is_written_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     identity = Identity(owner="a", limits=Limits(tokens_per_day=1000))
 
     async def work() -> None:
         with running_redis() as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
             meter = Meter(RedisUsage(connect(url)))
-        for _ in range(3):
-            await finish(meter.record(use(identity.owner)))
-        await meter.flush()
+        await finish(meter.record(use(identity.owner)))
+        for _ in range(2):
+            # Nobody waits for it any more, and it is told of once.
+            assert meter.record(use(identity.owner)) is None
+            await meter.flush()
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
         with running_redis(port):
             await meter.flush()
             [found] = await meter.uses(DAY, DAY)
