@@ -16,7 +16,9 @@ from inferneo_server.limits.base import Charge, Window
 from inferneo_server.limits.limiter import Limiter
 from inferneo_server.limits.redis import connect
 from inferneo_server.limits.sqlite import SqliteStore
+from inferneo_server.settings import load_settings
 from inferneo_server.spending import Spending
+from inferneo_server.stores import make_spending
 from inferneo_server.usage.base import UsageStore, Use
 from inferneo_server.usage.memory import MemoryUsage
 from inferneo_server.usage.meter import Meter, today
@@ -220,3 +222,17 @@ def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
     checkpoint(path)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("store", "files"), [("unix:///nowhere/redis.sock", False), ("memory", True)]
+)
+def test_usage_is_where_limits_are_if_that_is_a_redis(
+    tmp_path: Path, store: str, files: bool
+) -> None:
+    async def work() -> None:
+        settings = load_settings(limits_store=store, state_dir=str(tmp_path))
+        await make_spending(settings).aclose()
+
+    run(work())
+    assert (tmp_path / "usage.db").exists() == files
