@@ -1,8 +1,10 @@
 """Limits over real sockets: what is refused, what is charged in the end, and what answers tell."""
 
 import asyncio
+import contextlib
 import itertools
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,9 @@ from websockets.sync.client import connect as connect_socket
 from inferneo_client import Inferneo
 from inferneo_core.errors import QuotaExceeded, RateLimited
 from inferneo_core.limits import LIMIT_HEADERS
+from inferneo_server.limits.base import RENEW_SECONDS
 from tests.integration.waiting import wait_until
+from tests.redis_server import running_redis
 from tests.servers import RunningServer, running_server
 
 CLIENTS = 200
@@ -289,18 +293,58 @@ def test_a_model_may_have_limits_of_its_own() -> None:
     assert 'inferneo_requests_refused_total{reason="requests_per_minute"} 2.0' in metrics
 
 
-def test_limits_that_cannot_be_looked_up_let_nobody_spend(tmp_path: Path) -> None:
-    flags = ("--limits-store", "redis://127.0.0.1:1/0", *keyed("a"), "--usage-store", "memory")
-    limits = ("--default-limits", "inferneo")
+@contextlib.contextmanager
+def away(port: int = 0) -> Iterator[str]:
+    """The address of a Redis that takes connections and says nothing; not even that, at port 1."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        yield f"redis://:hidden@127.0.0.1:{port or silent.getsockname()[1]}/0"
+
+
+@pytest.mark.parametrize("port", [0, 1])
+def test_a_store_that_cannot_be_reached_is_told_at_the_start_and_lets_nobody_spend(
+    port: int,
+) -> None:
+    keys = ("--api-keys=a", '--api-keys={"key": "free", "limits": {}}')
     with (
-        running_server("--engine", "simulated", *flags, *limits) as server,
-        httpx.Client(base_url=server.url, headers=bearer("a")) as http,
+        away(port) as url,
+        running_server(
+            *("--engine=simulated", *keys, "--default-limits=inferneo"),
+            *("--limits-store", url, "--streams-store", url),
+        ) as server,
+        httpx.Client(base_url=server.url, headers=bearer("a"), timeout=30) as http,
     ):
+
+        def told(text: str) -> bool:
+            return http.get("/ready").status_code == 200 and text in server.log
+
+        # Before the leases are renewed for the first time, which would find out as well.
+        warning = "WARNING limits_store fails; callers with limits get 503"
+        wait_until(lambda: told(warning), seconds=RENEW_SECONDS / 2)
+        wait_until(lambda: told("ERROR streams_store fails; "))
         answer = complete(http)
         assert http.get("/v1/models").status_code == 200
+        assert complete(http, headers=bearer("free")).status_code == 200
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "limits_unavailable"
     assert answer.headers["retry-after"] == "1"
+    assert server.log.count("limits_store fails") == 1
+    assert "Traceback" not in server.log and "hidden" not in server.log
+
+
+def test_a_store_that_comes_later_is_used_at_once() -> None:
+    with running_redis() as url:
+        port = int(url.rpartition(":")[2].partition("/")[0])
+    flags = ("--limits-store", url, "--usage-store=memory", "--default-limits=inferneo")
+    with (
+        running_server("--engine=simulated", *flags, *keyed("a")) as server,
+        httpx.Client(base_url=server.url, headers=bearer("a"), timeout=30) as http,
+    ):
+        assert complete(http).status_code == 503
+        with running_redis(port):
+            assert left(complete(http)) == 59
+    assert "limits_store is back" in server.log
 
 
 @pytest.mark.parametrize("store", ["memory", "sqlite", "redis"])

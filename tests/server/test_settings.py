@@ -103,6 +103,7 @@ def test_every_setting_can_be_given_by_each_source(
         "max_body_bytes": ("2048", 2048),
         "keep_alive_seconds": ("0.5", 0.5),
         "cors_origins": ('["https://a.example"]', ["https://a.example"]),
+        "forwarded_allow_ips": ('["10.0.0.0/8", "unix"]', ["10.0.0.0/8", "unix"]),
         "stall_seconds": ("2", 2.0),
         "header_seconds": ("2", 2.0),
         "idle_seconds": ("2", 2.0),
@@ -257,6 +258,20 @@ def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_setting(
 
     assert refusal(**flags).startswith(f"{name}: ")
     assert refusal(config=config(f"{name}: {value}")).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("proxy", ["*", "0.0.0.0/0", "::/0", "localhost", "10.0.0.1/8", "::1,::2"])
+def test_a_proxy_that_would_be_everyone_or_nobody_is_refused(proxy: str) -> None:
+    told = refusal(forwarded_allow_ips=[proxy])
+
+    assert told.startswith("forwarded_allow_ips.0: ") and proxy in told
+
+
+@pytest.mark.parametrize(("uds", "proxy"), [(None, "unix"), ("/run/a.sock", "127.0.0.1")])
+def test_a_proxy_that_cannot_connect_is_refused(uds: str | None, proxy: str) -> None:
+    told = refusal(uds=uds, forwarded_allow_ips=[proxy])
+
+    assert told.startswith("forwarded_allow_ips: ") and "`unix`" in told
 
 
 def test_a_bad_value_in_the_environment_is_refused_by_its_name(

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from inferneo_core.completions import CompletionRequest
 from inferneo_core.errors import (
@@ -23,7 +22,6 @@ from inferneo_server.generation import Generation, Terms
 from inferneo_server.limits.redis import connect
 from inferneo_server.sharing.copied import Copy
 from inferneo_server.sharing.redis import SharedStreams
-from inferneo_server.sharing.round import answer
 from inferneo_server.streams import Reader, Streams
 from tests.server.services import BOUND_SECONDS, FedStream, begin, make, read_texts
 
@@ -219,22 +217,5 @@ def test_what_is_begun_elsewhere_is_waited_for_and_can_be_cancelled(redis_url: s
                 await reader.aclose()
             with pytest.raises(StreamNotFound):
                 await second.cancel_begun("unknown", "ann")
-
-    run(work())
-
-
-def test_who_waits_for_redis_can_be_cancelled(redis_url: str) -> None:
-    async def work() -> None:
-        client: Redis = connect(redis_url)
-        await answer(client, "GET", "a")
-        for rounds in range(20):
-            asking = asyncio.create_task(answer(client, "GET", "a"))
-            for _ in range(1 + rounds % 4):
-                await asyncio.sleep(0)
-            if not asking.done():
-                asking.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await asking
-        await client.aclose()
 
     run(work())

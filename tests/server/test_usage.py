@@ -16,7 +16,9 @@ from inferneo_server.limits.base import Charge, Window
 from inferneo_server.limits.limiter import Limiter
 from inferneo_server.limits.redis import connect
 from inferneo_server.limits.sqlite import SqliteStore
+from inferneo_server.settings import load_settings
 from inferneo_server.spending import Spending
+from inferneo_server.stores import make_spending
 from inferneo_server.usage.base import UsageStore, Use
 from inferneo_server.usage.memory import MemoryUsage
 from inferneo_server.usage.meter import Meter, today
@@ -140,16 +142,21 @@ def test_a_file_that_another_process_writes_is_waited_for_without_holding_up_the
     run(work())
 
 
-def test_what_a_redis_that_went_away_could_not_take_is_written_when_it_is_back() -> None:
+def test_what_a_redis_that_went_away_could_not_take_is_written_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     identity = Identity(owner="a", limits=Limits(tokens_per_day=1000))
 
     async def work() -> None:
         with running_redis() as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
             meter = Meter(RedisUsage(connect(url)))
-        for _ in range(3):
-            await finish(meter.record(use(identity.owner)))
-        await meter.flush()
+        await finish(meter.record(use(identity.owner)))
+        for _ in range(2):
+            # Nobody waits for it any more, and it is told of once.
+            assert meter.record(use(identity.owner)) is None
+            await meter.flush()
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
         with running_redis(port):
             await meter.flush()
             [found] = await meter.uses(DAY, DAY)
@@ -215,3 +222,17 @@ def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
     checkpoint(path)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("store", "files"), [("unix:///nowhere/redis.sock", False), ("memory", True)]
+)
+def test_usage_is_where_limits_are_if_that_is_a_redis(
+    tmp_path: Path, store: str, files: bool
+) -> None:
+    async def work() -> None:
+        settings = load_settings(limits_store=store, state_dir=str(tmp_path))
+        await make_spending(settings).aclose()
+
+    run(work())
+    assert (tmp_path / "usage.db").exists() == files

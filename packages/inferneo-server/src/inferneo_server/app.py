@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 
 from inferneo_core.limits import LIMIT_HEADERS
 from inferneo_server.access.check import KeyCheck
+from inferneo_server.access.forwarded import ForwardedAddress
 from inferneo_server.access.identity import Identity
 from inferneo_server.access.jwt import JwtCheck
 from inferneo_server.access.key_store import FILE_NAME
@@ -106,7 +107,9 @@ def make_app(settings: Settings, service: Service, keys: Keys | None = None) -> 
             }
         ),
     )
-    return Telemetry(HeadAsGet(app), access_log=settings.access_log)
+    told = Telemetry(HeadAsGet(app), access_log=settings.access_log)
+    trusted = settings.forwarded_allow_ips
+    return ForwardedAddress(told, trusted) if trusted else told
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

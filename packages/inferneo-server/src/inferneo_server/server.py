@@ -23,6 +23,7 @@ from inferneo_server.metrics import ACTIVE_CONNECTIONS, TASKS
 from inferneo_server.service import Service
 from inferneo_server.settings import Settings
 from inferneo_server.transports.tls import Certificate
+from inferneo_server.transports.unix_socket import SocketFile
 from inferneo_server.transports.uvicorn import ConnectionLimits, http_protocol
 from inferneo_server.transports.uvicorn_sockets import SocketProtocol
 
@@ -56,6 +57,7 @@ class DrainingServer(uvicorn.Server):
         self._stall_seconds = settings.stall_seconds
         self._metrics_host, self._metrics_port = settings.metrics_host, settings.metrics_port
         self._drain: asyncio.Task[None] | None = None
+        self._socket_file = SocketFile(settings.uds) if settings.uds else None
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -66,7 +68,11 @@ class DrainingServer(uvicorn.Server):
         """
         with _without_errors(logging.getLogger("uvicorn.error")):
             try:
+                if self._socket_file is not None:
+                    self._socket_file.check_free()
                 await super().startup(sockets)
+                if self._socket_file is not None:
+                    self._socket_file.note()
             except SystemExit as end:
                 # uvicorn would end the process here, with the reason in its log.
                 raise ListenError(
@@ -102,6 +108,11 @@ class DrainingServer(uvicorn.Server):
             ) from None
         self.servers.append(opened)
         logger.info("Metrics and docs at http://%s:%s", self._metrics_host, self._metrics_port)
+
+    def remove_socket(self) -> None:
+        """Take the file of the Unix socket away, where one was opened."""
+        if self._socket_file is not None:
+            self._socket_file.remove()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -160,7 +171,7 @@ async def serve(settings: Settings) -> None:
         timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]  # a float does as well
         ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
         lifespan="off",
-        proxy_headers=False,
+        proxy_headers=False,  # the application reads them, from whom the settings trust
         ws=SocketProtocol,
         ws_max_size=settings.max_body_bytes,
         ws_ping_interval=settings.websocket_ping_seconds,
@@ -191,8 +202,7 @@ async def serve(settings: Settings) -> None:
         stores.cancel()
         await asyncio.gather(models, progress, stores, return_exceptions=True)
         keys.close()
-        if settings.uds is not None and server.started:
-            settings.uds.unlink(missing_ok=True)
+        server.remove_socket()
         # Last of all: what ended until now has been settled.
         await service.spending.aclose()
     if failure is not None:

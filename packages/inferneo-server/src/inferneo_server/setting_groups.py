@@ -14,6 +14,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         "uds",
         "tls_*",
         "cors_*",
+        "forwarded_*",
         "drain_*",
         "state_dir",
         "metrics_*",

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     Field,
-    PlainValidator,
     SecretStr,
     ValidationError,
     field_validator,
@@ -25,8 +24,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
-from inferneo_server.access.identity import Limits
-from inferneo_server.access.settings import JwtSettings, KeyEntry, Origin
+from inferneo_server.access.settings import JwtSettings, KeyEntry, LimitsSetting, Origin, Proxy
 from inferneo_server.environment import (
     ENV_PREFIX,
     Environment,
@@ -35,7 +33,6 @@ from inferneo_server.environment import (
     read_yaml,
     unknown_variables,
 )
-from inferneo_server.limits.presets import parse_limits
 from inferneo_server.model_settings import ModelSettings
 from inferneo_server.model_spec import (
     EMBEDDED_MODEL,
@@ -45,8 +42,6 @@ from inferneo_server.model_spec import (
 )
 
 __all__ = ["EMBEDDED_MODEL", "Settings", "load_settings"]
-
-LimitsSetting = Annotated[Limits, PlainValidator(parse_limits)]
 
 
 class Settings(BaseSettings):
@@ -134,6 +129,11 @@ class Settings(BaseSettings):
         default_factory=list,
         description="origins of pages that may call from a browser, beside the server's own; "
         "* is any",
+    )
+    forwarded_allow_ips: list[Proxy] = Field(
+        default_factory=list,
+        description="proxies whose `X-Forwarded-For` says where requests come from: addresses, "
+        "networks, or `unix` for who connects to `uds`",
     )
     max_body_bytes: int = Field(10_000_000, ge=1024, description="largest body of a request")
     keep_alive_seconds: float = Field(
@@ -271,12 +271,6 @@ class Settings(BaseSettings):
         file = InitSettingsSource(settings_cls, read_file(Path(config)) if config else {})
         return init_settings, Environment(settings_cls), file
 
-    @model_validator(mode="after")
-    def _check_ports(self) -> Self:
-        if self.metrics_port is not None and self.metrics_port == self.port:
-            raise ValueError("metrics_port: must be another one than port")
-        return self
-
     @field_validator("jwt", mode="before")
     @classmethod
     def _read_jwt(cls, value: Any) -> Any:
@@ -284,15 +278,17 @@ class Settings(BaseSettings):
         return read_yaml(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _check_stores(self) -> Self:
+    def _check_pairs(self) -> Self:
+        """Refuse settings that do not go together."""
+        if self.metrics_port is not None and self.metrics_port == self.port:
+            raise ValueError("metrics_port: must be another one than port")
         if self.usage_store == "redis" and self.limits_store in ("memory", "sqlite"):
             raise ValueError("usage_store: redis needs a limits_store that names the Redis")
-        return self
-
-    @model_validator(mode="after")
-    def _pair_of_tls(self) -> Self:
         if self.tls_key and not self.tls_cert:
             raise ValueError("tls_key has no tls_cert")
+        trusted = self.forwarded_allow_ips
+        if trusted and ("unix" in trusted) != (self.uds is not None):
+            raise ValueError("forwarded_allow_ips: with `uds`, and only then, `unix` is among them")
         return self
 
     @property

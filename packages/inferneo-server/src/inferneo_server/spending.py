@@ -81,7 +81,8 @@ class Spending:
         return task
 
     async def run(self) -> None:
-        """Keep the stores, until cancelled."""
+        """Keep the stores, until cancelled; one that cannot be used is told of at once."""
+        await self.limiter.check()
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:

@@ -45,7 +45,7 @@ def _limits_store(settings: Settings, folder: Path) -> Store:
 
 def _usage_store(settings: Settings, folder: Path) -> UsageStore:
     name = settings.usage_store
-    if name == "redis" or (name is None and settings.limits_store.startswith("redis")):
+    if name == "redis" or (name is None and settings.limits_store not in ("memory", "sqlite")):
         client = _redis("limits_store", settings.limits_store)
         from inferneo_server.usage.redis import RedisUsage
 

@@ -98,7 +98,7 @@ class Telemetry:
 
 
 def _client(scope: Scope) -> str:
-    """The address that a connection comes from, which may be a proxy's."""
+    """The address that a request comes from; a proxy's, where that is not trusted to tell."""
     client = scope.get("client")
     return client[0] if client else "-"
 

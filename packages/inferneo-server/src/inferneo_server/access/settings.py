@@ -2,6 +2,7 @@
 
 import json
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     SecretStr,
     model_validator,
 )
@@ -23,6 +25,8 @@ Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 ALGORITHMS: tuple[Algorithm, ...] = ("HS256", "RS256", "ES256", "EdDSA")
 # RFC 7518, section 3.2: a key of HS256 has at least the size of its hash.
 MIN_SECRET_BYTES = 32
+# Who connects to a Unix socket, and has no address.
+UNIX_PEER = "unix"
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _NAME = re.compile(r"[\w.@:/+-]([\w .@:/+-]{0,62}[\w.@:/+-])?")
@@ -110,6 +114,23 @@ def _check_origin(origin: str) -> str:
 
 
 Origin = Annotated[str, AfterValidator(_check_origin)]
+
+
+def _check_proxy(proxy: str) -> str:
+    """What can be met: uvicorn would take another text, and never compare it to an address."""
+    if proxy == UNIX_PEER:
+        return proxy
+    if proxy in ("*", "0.0.0.0/0", "::/0"):
+        raise ValueError(f"{proxy!r} would believe everyone; name the addresses of the proxies")
+    try:
+        ip_network(proxy)
+    except ValueError as error:
+        raise ValueError(f"{error}; give an address, a network or `{UNIX_PEER}`") from None
+    return proxy
+
+
+Proxy = Annotated[str, AfterValidator(_check_proxy)]
+LimitsSetting = Annotated[Limits, PlainValidator(parse_limits)]
 
 
 def _check_url(url: str) -> str:

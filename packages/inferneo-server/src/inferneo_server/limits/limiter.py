@@ -97,10 +97,12 @@ class Limiter:
 
     async def _charge(self, rules: Sequence[Rule], slots: Sequence[Slot], tokens: int) -> Charge:
         try:
-            return await self.store.charge([rule.window(tokens) for rule in rules], slots)
+            charge = await self.store.charge([rule.window(tokens) for rule in rules], slots)
         except StoreFailed as error:
             self._complain(error)
             raise LimitsUnavailable from None
+        self._worked()
+        return charge
 
     def _remember(self, rules: Sequence[Rule], charge: Charge) -> None:
         # By our own clock, which tells the headers.
@@ -124,7 +126,8 @@ class Limiter:
         """What an identity has left, as the store says; what is limited on one model not counted.
         None where nothing is limited, or nobody knows."""
         rules, _ = self._rules(identity, "")
-        if not rules:
+        if not rules or self._failing:
+            # An answer does not wait for headers that would not come.
             return None
         try:
             now_ms, levels = await self.store.look([rule.key for rule in rules])
@@ -165,7 +168,23 @@ class Limiter:
         """Say once that the store fails, not for each request."""
         if not self._failing:
             self._failing = True
-            logger.error("The store of limits fails: %s", error)
+            logger.warning(
+                "limits_store fails; callers with limits get 503 until it is back: %s", error
+            )
+
+    def _worked(self) -> None:
+        if self._failing:
+            self._failing = False
+            logger.info("limits_store is back")
+
+    async def check(self) -> None:
+        """Say whether the store fails, or is back."""
+        try:
+            await self.store.look([])
+        except StoreFailed as error:
+            self._complain(error)
+        else:
+            self._worked()
 
     async def renew(self) -> None:
         """Keep the leases, and make the corrections that had to wait."""
@@ -179,7 +198,8 @@ class Limiter:
         except StoreFailed as error:
             self._complain(error)
         else:
-            self._failing = False
+            # Where nothing was to be kept, nobody has asked the store.
+            await self.check()
 
 
 class Reservation:

@@ -14,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from inferneo_server.cancellable import cancellable
 from inferneo_server.limits.base import (
     DAY_MS,
     LEASE_MS,
@@ -199,13 +200,13 @@ class RedisStore:
         if not self._held:
             return
         try:
-            seconds, micros = await self._client.time()
+            seconds, micros = await cancellable(self._client.time())
             ends = seconds * 1000 + micros // 1000 + LEASE_MS
             async with self._client.pipeline(transaction=False) as pipeline:
                 for slot in self._held.values():
                     pipeline.zadd(_PREFIX + slot.key, {slot.lease: ends})
                     pipeline.pexpire(_PREFIX + slot.key, 2 * LEASE_MS)
-                await pipeline.execute()
+                await cancellable(pipeline.execute())
         except (RedisError, OSError) as error:
             raise StoreFailed(str(error)) from error
 
@@ -229,7 +230,9 @@ class RedisStore:
         keys = [_PREFIX + key for key in (*names, *(each.key for each in (*windows, *slots)))]
         count = len(names) or len(windows)
         try:
-            answer = await self._script(keys=keys, args=[mode, count, LEASE_MS, *arguments])
+            answer = await cancellable(
+                self._script(keys=keys, args=[mode, count, LEASE_MS, *arguments])
+            )
         except (RedisError, OSError) as error:
             raise StoreFailed(str(error)) from error
         return cast("list[Any]", answer)

@@ -1,11 +1,12 @@
 """Receives commands for Redis; hands them on in one go, and each answer to who waits for it."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
+
+from inferneo_server.cancellable import cancellable
 
 Then = Callable[[Any], None]
 
@@ -39,12 +40,7 @@ class Round:
         if not self._then:
             return
         failure: ResponseError | None = None
-        task = asyncio.current_task()
-        cancelled = task.cancelling() if task else 0
-        answers = await self._pipeline.execute(raise_on_error=False)
-        if task and task.cancelling() > cancelled:
-            # The client swallows that where the answers have just come.
-            raise asyncio.CancelledError
+        answers = await cancellable(self._pipeline.execute(raise_on_error=False))
         for answer, then in zip(answers, self._then, strict=True):
             if isinstance(answer, ResponseError):
                 failure = failure if _KNOWN in str(answer) else answer

@@ -1,5 +1,6 @@
 """Receives what each request used; hands it to the store, and keeps it where that fails."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable
 from datetime import UTC, date, datetime
@@ -23,10 +24,14 @@ class Meter:
 
     def record(self, use: Use) -> Awaitable[None] | None:
         """Add a request. Done at once where None is returned."""
+        if self._failing:
+            # The end of an answer does not wait for a store that is away.
+            self._keep(use)
+            return None
         try:
             later = self._store.add(use)
         except UsageFailed as error:
-            self._keep(use, error)
+            self._failed(use, error)
             return None
         return None if later is None else self._finish(later, use)
 
@@ -34,24 +39,36 @@ class Meter:
         try:
             await later
         except UsageFailed as error:
-            self._keep(use, error)
+            self._failed(use, error)
 
-    def _keep(self, use: Use, error: UsageFailed) -> None:
-        """Sum it up here until the store can be written again."""
+    def _failed(self, use: Use, error: UsageFailed) -> None:
+        """Sum it up here until the store can be written again, and say so once."""
         if not self._failing:
             self._failing = True
             logger.error("The store of usage fails, what is used is kept in memory: %s", error)
+        self._keep(use)
+
+    def _keep(self, use: Use) -> None:
         known = self._kept.get(use.key)
         self._kept[use.key] = use if known is None else known + use
 
     async def flush(self) -> None:
         """Write what could not be written before; what still cannot be is kept."""
-        kept, self._kept = self._kept, {}
-        self._failing = False
-        for use in kept.values():
-            later = self.record(use)
-            if later is not None:
-                await later
+        while self._kept:
+            _, use = self._kept.popitem()
+            try:
+                later = self._store.add(use)
+                if later is not None:
+                    await later
+            except UsageFailed as error:
+                self._failed(use, error)
+                return
+            except asyncio.CancelledError:
+                self._keep(use)
+                raise
+        if self._failing:
+            self._failing = False
+            logger.info("The store of usage is back")
 
     async def tidy(self) -> None:
         """Write what had to wait, and see to the store; now and then."""

@@ -7,6 +7,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from inferneo_server.cancellable import cancellable
 from inferneo_server.usage.base import UsageFailed, Use
 
 _PREFIX = "inferneo:usage:"
@@ -34,7 +35,7 @@ class RedisUsage:
                 for name in _COUNTS:
                     if count := getattr(use, name):
                         pipeline.hincrby(key, _field(use.owner, use.model, name), count)
-                await pipeline.execute()
+                await cancellable(pipeline.execute())
         except (RedisError, OSError) as error:
             raise UsageFailed(str(error)) from error
 
@@ -44,7 +45,7 @@ class RedisUsage:
             async with self._client.pipeline(transaction=False) as pipeline:
                 for day in days:
                     pipeline.hgetall(_PREFIX + day.isoformat())
-                answers = await pipeline.execute()
+                answers = await cancellable(pipeline.execute())
         except (RedisError, OSError) as error:
             raise UsageFailed(str(error)) from error
         found: dict[tuple[str, str, date], dict[str, int]] = {}
