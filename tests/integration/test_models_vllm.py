@@ -11,6 +11,7 @@ import pytest
 from tests.servers import RunningServer
 
 SECONDS = 300
+TEMPLATE = "{% for message in messages %}{{ message.role }} says {{ message.content }}.{% endfor %}"
 # The kernel takes its time to end a killed process, of which megabytes are freed.
 GONE_SECONDS = 10.0
 
@@ -47,16 +48,33 @@ class Asking:
 
 
 @pytest.mark.timeout(2 * SECONDS)
-def test_minilm_comes_and_goes_beside_the_embedded_model_and_nothing_fails(
-    minilm_folder: Path,
+def test_minilm_comes_and_goes_beside_a_base_model_with_a_template_and_nothing_fails(
+    minilm_folder: Path, base_folder: Path, tmp_path: Path
 ) -> None:
-    server = RunningServer("--engine-args", "max_model_len=1024", "--drain-seconds", "5")
+    template = tmp_path / "plain.jinja"
+    template.write_text(TEMPLATE)
+    model = ("--model", str(base_folder), "--chat-template", str(template))
+    server = RunningServer(*model, "--engine-args", "max_model_len=1024", "--drain-seconds", "5")
     try:
         server.wait_ready()
         with httpx.Client(base_url=server.url, timeout=SECONDS) as client:
+            chat_by_the_template(client)
             come_and_go(server, client, minilm_folder)
     finally:
         server.stop()
+
+
+def chat_by_the_template(client: httpx.Client) -> None:
+    # The second one is long, and takes another way.
+    for text in ("Hello", "word " * 5000):
+        chat = {"messages": [{"role": "user", "content": text}]}
+        tokens = client.post("/tokenize", json=chat).json()["tokens"]
+        told = client.post("/detokenize", json={"tokens": tokens}).json()
+        assert told == {"prompt": f"user says {text}."}
+    chat = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+    usage = client.post("/v1/chat/completions", json=chat).json()["usage"]
+    prompt = {"prompt": "user says Hello.", "add_special_tokens": False}
+    assert usage["prompt_tokens"] == client.post("/tokenize", json=prompt).json()["count"]
 
 
 def come_and_go(server: RunningServer, client: httpx.Client, folder: Path) -> None:

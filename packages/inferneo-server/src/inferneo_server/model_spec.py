@@ -35,6 +35,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
             for a request that names it, `on_request` for the admin's route.
         idle_seconds: without a request for so long, it is unloaded; None never is.
         memory_bytes: what it takes; None estimates.
+        chat_template: a template of chats, or the path of one; None is the model's own.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     load: LoadWhen = "pinned"
     idle_seconds: float | None = None
     memory_bytes: int | None = None
+    chat_template: str | None = None
 
     @property
     def source(self) -> str:
@@ -68,7 +70,10 @@ class ModelSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether an engine for the other would be one for this model as well."""
         return all(
             getattr(self, name) == getattr(other, name)
-            for name in ("engine", "engine_args", "tool_parser", "reasoning_parser", "source")
+            for name in (
+                *("engine", "engine_args", "tool_parser", "reasoning_parser", "source"),
+                "chat_template",
+            )
         )
 
 

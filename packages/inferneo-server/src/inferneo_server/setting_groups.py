@@ -20,7 +20,10 @@ _GROUPS: dict[str, tuple[str, ...]] = {
         "batch_*",
         "strict",
     ),
-    "Model": ("model", "served_model_name", "aliases", "engine", "engine_args", "device"),
+    "Model": (
+        *("model", "served_model_name", "aliases", "engine", "engine_args", "device"),
+        "chat_template",
+    ),
     "Models at run time": ("models", "memory_budget_*", "load_*"),
     "Tools and reasoning": ("*_parser",),
     "Keys": ("api_key", "api_keys", "jwt"),

@@ -72,6 +72,7 @@ class VllmEngine:
             guesses by the model's template.
         reasoning_parser: vLLM's name of the parser of reasoning; None leaves it in the text.
         device: the only one that the engine may see; None leaves it all.
+        chat_template: a template in the place of the model's own.
 
     Raises:
         EngineStartError: the installed build does not run on the device.
@@ -86,10 +87,12 @@ class VllmEngine:
         tool_parser: str | None = None,
         reasoning_parser: str | None = None,
         device: Device | None = None,
+        chat_template: str | None = None,
     ) -> None:
         self._device = checked_device(device)
         self._tool_parser = tool_parser
         self._reasoning_parser = reasoning_parser
+        self._chat_template = chat_template
         self._engine_args = {"model": model, "served_model_name": served_name} | engine_args
         # Lives as long as the engine: see lifeline.py.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
@@ -140,7 +143,14 @@ class VllmEngine:
         self._pooling = VllmPooling(llm, self._tokens)
         self.tasks = await tasks_of(llm)
         try:
-            self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
+            self._reader = Reader(
+                tokenizer,
+                config,
+                self._tool_parser,
+                self._reasoning_parser,
+                # Not set in the tokenizer, which other engines of this model share.
+                chat_template=self._chat_template,
+            )
         except (TypeError, KeyError, ValueError) as error:
             raise EngineStartError(start_failure(error)) from error
         self.chats = await self._has_template()
@@ -150,8 +160,10 @@ class VllmEngine:
         question = Message(role="user", content="?")
         try:
             await self.render_chat(ChatCompletionRequest(messages=[question]))
-        except ApiError:
-            return False
+        except ApiError as error:
+            if self._chat_template is None:
+                return False
+            logger.warning("The chat template takes no question alone: %s", error)
         return True
 
     def _load(self) -> AsyncLLM:
@@ -191,7 +203,7 @@ class VllmEngine:
         }
         if request.tools and request.tool_choice != "none":
             arguments["tools"] = msgspec.to_builtins(request.tools)
-        params = ChatParams(chat_template_kwargs=arguments)
+        params = ChatParams(chat_template=self._chat_template, chat_template_kwargs=arguments)
         conversation = msgspec.to_builtins(request.messages)
         renderer = self._alive.renderer
         with client_errors("messages"), template_errors(request):
