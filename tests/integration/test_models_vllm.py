@@ -71,8 +71,8 @@ def chat_by_the_template(client: httpx.Client) -> None:
         tokens = client.post("/tokenize", json=chat).json()["tokens"]
         told = client.post("/detokenize", json={"tokens": tokens}).json()
         assert told == {"prompt": f"user says {text}."}
-    chat = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
-    usage = client.post("/v1/chat/completions", json=chat).json()["usage"]
+    asked = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+    usage = client.post("/v1/chat/completions", json=asked).json()["usage"]
     prompt = {"prompt": "user says Hello.", "add_special_tokens": False}
     assert usage["prompt_tokens"] == client.post("/tokenize", json=prompt).json()["count"]
 
