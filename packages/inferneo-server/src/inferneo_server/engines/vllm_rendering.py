@@ -63,7 +63,9 @@ class Rendering:
             plain = PlainChats(renderer, self._chat_template)
             for messages in _TRIED:
                 for add in (True, False):
-                    request = ChatCompletionRequest(messages=messages, add_generation_prompt=add)
+                    request = ChatCompletionRequest(
+                        messages=list(messages), add_generation_prompt=add
+                    )
                     text = plain.text(request)
                     if text is not None and text != self.by_vllm(request):
                         return None
