@@ -11,7 +11,11 @@ import pytest
 from tests.servers import RunningServer
 
 SECONDS = 300
-TEMPLATE = "{% for message in messages %}{{ message.role }} says {{ message.content }}.{% endfor %}"
+TEMPLATE = (
+    r"{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
+    r"{% endfor %}{{ '<|im_start|>assistant\n' }}"
+)
+RENDERED = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 # The kernel takes its time to end a killed process, of which megabytes are freed.
 GONE_SECONDS = 10.0
 
@@ -70,10 +74,10 @@ def chat_by_the_template(client: httpx.Client) -> None:
         chat = {"messages": [{"role": "user", "content": text}]}
         tokens = client.post("/tokenize", json=chat).json()["tokens"]
         told = client.post("/detokenize", json={"tokens": tokens}).json()
-        assert told == {"prompt": f"user says {text}."}
+        assert told == {"prompt": RENDERED.format(text)}
     asked = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
     usage = client.post("/v1/chat/completions", json=asked).json()["usage"]
-    prompt = {"prompt": "user says Hello.", "add_special_tokens": False}
+    prompt = {"prompt": RENDERED.format("Hello"), "add_special_tokens": False}
     assert usage["prompt_tokens"] == client.post("/tokenize", json=prompt).json()["count"]
 
 
