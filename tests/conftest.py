@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from inferneo_server.model_spec import EMBEDDED_MODEL, source_of
 from tests import sharing
 from tests.redis_server import running_redis
 from tests.servers import RunningServer, running_server
@@ -114,6 +115,17 @@ def redis_url() -> Iterator[str]:
     """A real Redis. Keys of one test are in no other's way: each has owners of its own."""
     with running_redis() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model without its chat template."""
+    folder = tmp_path_factory.mktemp("models") / "base"
+    folder.mkdir()
+    for path in Path(source_of(EMBEDDED_MODEL)).iterdir():
+        if path.name != "chat_template.jinja":
+            (folder / path.name).symlink_to(path)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,17 @@ def test_nothing_is_looked_for_where_nothing_may_be(barred: bool, effort: str) -
         assert not barred
 
 
+def test_the_form_of_calls_is_told_by_the_template_that_is_given() -> None:
+    from inferneo_server.engines.vllm_parsing import Reader
+
+    request = ChatCompletionRequest(messages=MESSAGES, tools=TOOLS)
+    prompt = Prompt(token_ids=[1])
+    own = tokenizer().chat_template
+    for template, read in ((None, True), (own, True), ("{{ messages }}", False)):
+        given = Reader(tokenizer(), None, None, None, template)
+        assert (given.parsing(request, prompt) is not None) is read
+
+
 def test_other_forms_are_left_to_vllm() -> None:
     from inferneo_server.engines.vllm_parsing import VllmParser
 

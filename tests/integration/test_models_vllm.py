@@ -16,6 +16,11 @@ from tests.servers import RunningServer, running_server
 
 SECONDS = 300
 QUESTION = [{"role": "user", "content": "What is Inferneo?"}]
+TEMPLATE = (
+    r"{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
+    r"{% endfor %}{{ '<|im_start|>assistant\n' }}"
+)
+RENDERED = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 # The kernel takes its time to end a killed process, of which megabytes are freed.
 GONE_SECONDS = 10.0
 
@@ -52,15 +57,20 @@ class Asking:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The embedded model with two adapters, of which one has more than vLLM's own default rank."""
+def server(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The embedded model with a template of chats that is not its own, and with two adapters, of
+    which one has more than vLLM's own default rank."""
     folder = tmp_path_factory.mktemp("adapters")
+    template = folder / "plain.jinja"
+    template.write_text(TEMPLATE)
     adapters = (
         f"{name}={make_adapter(folder / name, rank=rank, seed=rank)}"
         for name, rank in (("small", 4), ("large", 20))
     )
+    model = ("--model", str(base_folder), "--served-model-name", "inferneo-tiny")
+    template_flags = ("--chat-template", str(template), "--lora-modules", *adapters)
     flags = ("--engine-args", "max_model_len=1024", "--engine-args", "dtype=float32")
-    with running_server(*flags, "--lora-modules", *adapters, "--drain-seconds", "5") as server:
+    with running_server(*model, *template_flags, *flags, "--drain-seconds", "5") as server:
         yield server
 
 
@@ -131,6 +141,19 @@ def test_an_adapter_that_does_not_fit_is_told_when_it_is_loaded(
         assert "stack trace" not in refused.text
         assert str(tmp_path) not in refused.text
     assert client.get("/ready").status_code == 200
+
+
+def test_a_base_model_chats_by_the_template_that_it_is_given(client: httpx.Client) -> None:
+    # The second one is long, and takes another way.
+    for text in ("Hello", "word " * 5000):
+        chat = {"messages": [{"role": "user", "content": text}]}
+        tokens = client.post("/tokenize", json=chat).json()["tokens"]
+        told = client.post("/detokenize", json={"tokens": tokens}).json()
+        assert told == {"prompt": RENDERED.format(text)}
+    asked = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+    usage = client.post("/v1/chat/completions", json=asked).json()["usage"]
+    prompt = {"prompt": RENDERED.format("Hello"), "add_special_tokens": False}
+    assert usage["prompt_tokens"] == client.post("/tokenize", json=prompt).json()["count"]
 
 
 @pytest.mark.timeout(2 * SECONDS)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from inferneo_core.chat import ChatCompletionRequest, FunctionDefinition, Message, Tool
 from inferneo_core.errors import EngineUnavailable, InvalidRequest, Overloaded
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.devices import find_device
@@ -24,6 +25,7 @@ from tests.servers import RunningServer
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SECONDS = 100.0
+TEMPLATE = "{% for message in messages %}{{ message.role }} says {{ message.content }}.{% endfor %}"
 QUESTIONS = ["What is Inferneo?", "How do I stream?", "Who are you?"]
 CITY = {
     "type": "function",
@@ -138,10 +140,11 @@ def runner() -> Any:
 
 
 @pytest.fixture(scope="module")
-def narrow(runner: asyncio.Runner) -> Any:
-    """An engine that writes one choice at a time, and lets one wait."""
+def narrow(runner: asyncio.Runner, base_folder: Path) -> Any:
+    """An engine that writes one choice at a time, and lets one wait; its model has no template,
+    and is given one."""
     arguments = {"max_num_seqs": 1, "max_queue": 1, "max_model_len": 1024}
-    engine = torch_engine(engine_args=arguments)
+    engine = torch_engine(model=str(base_folder), engine_args=arguments, chat_template=TEMPLATE)
     runner.run(engine.start())
     yield engine
     runner.run(engine.aclose())
@@ -157,6 +160,18 @@ async def begin(engine: Engine, tokens: int) -> DeltaStream:
     sampling = SamplingFields(temperature=0, ignore_eos=True)
     prompt = await engine.render_text("Inferneo is")
     return await engine.submit("t", prompt, sampling, max_tokens=tokens, streamed=True)
+
+
+def test_a_chat_is_rendered_by_the_template_that_is_given(
+    narrow: Engine, runner: asyncio.Runner
+) -> None:
+    tools = [Tool(function=FunctionDefinition(name="look"))]
+    request = ChatCompletionRequest(messages=[Message(role="user", content="Hello")], tools=tools)
+    prompt = runner.run(narrow.render_chat(request))
+
+    assert narrow.detokenize(prompt.token_ids) == "user says Hello."
+    assert narrow.chats
+    assert narrow.parsing(request, prompt) is None, "the form of calls is the template's"
 
 
 def test_a_full_queue_is_told(narrow: Engine, runner: asyncio.Runner) -> None:

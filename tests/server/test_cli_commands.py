@@ -133,6 +133,11 @@ def test_secrets_are_not_shown() -> None:
         assert "INFERNEO_API_KEY" in shown
 
 
+def test_a_value_of_several_lines_is_shown_in_one() -> None:
+    shown = told("config", "check", "--chat-template", "{% for m in messages %}\n{% endfor %}")
+    assert r'  chat_template  "{% for m in messages %}\n{% endfor %}"  --chat-template' in shown
+
+
 def test_only_what_differs_from_the_defaults_is_shown_unless_all_is_asked_for() -> None:
     assert "drain_seconds" not in told("config", "check", "--port", "3")
     assert "drain_seconds" in told("config", "check", "--all")

@@ -80,6 +80,7 @@ MODEL_SETTINGS: dict[str, Any] = {
     "load": "pinned",
     "idle_seconds": 1.5,
     "memory_bytes": 7,
+    "chat_template": "x{{ messages }}",
 }
 
 
@@ -97,6 +98,7 @@ def test_every_setting_can_be_given_by_each_source(
         "lora_modules": ('{"own": "a/b"}', {"own": "a/b"}),
         "tool_parser": ("hermes", "hermes"),
         "reasoning_parser": ("none", "none"),
+        "chat_template": ("x{{ messages }}", "x{{ messages }}"),
         "metrics_host": ("10.0.0.1", "10.0.0.1"),
         "metrics_port": ("9", 9),
         "strict": ("true", True),

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from inferneo_server.model_spec import EngineName, LoadWhen, ModelSpec
+from inferneo_server.template_setting import TemplateSetting
 
 
 class ModelSettings(BaseModel):
@@ -23,6 +24,7 @@ class ModelSettings(BaseModel):
     load: LoadWhen = "on_first_use"
     idle_seconds: float | None = Field(None, gt=0)
     memory_bytes: int | None = Field(None, ge=0)
+    chat_template: TemplateSetting | None = None
 
     def spec(self, name: str, engine: EngineName) -> ModelSpec:
         """The model of that name, which `engine` runs where nothing else is said."""
@@ -39,4 +41,5 @@ class ModelSettings(BaseModel):
             load=self.load,
             idle_seconds=self.idle_seconds,
             memory_bytes=self.memory_bytes,
+            chat_template=self.chat_template,
         )

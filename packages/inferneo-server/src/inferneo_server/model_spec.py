@@ -22,6 +22,7 @@ _OF_THE_ENGINE = (
     "tool_parser",
     "reasoning_parser",
     "source",
+    "chat_template",
 )
 # Buffers, activations and the engine's own processes, beside the weights.
 _OVERHEAD = 1.2
@@ -45,6 +46,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
             for a request that names it, `on_request` for the admin's route.
         idle_seconds: without a request for so long, it is unloaded; None never is.
         memory_bytes: what it takes; None estimates.
+        chat_template: a template of chats, or the path of one; None is the model's own.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     load: LoadWhen = "pinned"
     idle_seconds: float | None = None
     memory_bytes: int | None = None
+    chat_template: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Model": (
         *("model", "served_model_name", "aliases", "lora_modules", "engine", "engine_args"),
-        "device",
+        *("device", "chat_template"),
     ),
     "Models at run time": ("models", "memory_budget_*", "load_*"),
     "Tools and reasoning": ("*_parser",),

@@ -3,8 +3,6 @@
 A flag wins over the environment, that over the file.
 """
 
-import difflib
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -40,6 +38,8 @@ from inferneo_server.model_spec import (
     ModelSpec,
     name_of,
 )
+from inferneo_server.setting_errors import explain_problem, explain_source
+from inferneo_server.template_setting import TemplateSetting
 
 __all__ = ["EMBEDDED_MODEL", "Settings", "load_settings"]
 
@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         description="vLLM's parser of reasoning, or `none` (default: the embedded model's own, "
         "else none)",
     )
+    chat_template: TemplateSetting | None = Field(
+        None,
+        description="a Jinja template of chats in the place of the model's: the path of a file, or "
+        "the template itself",
+    )
     aliases: list[str] = Field(
         default_factory=list, description="further names of the model in requests"
     )
@@ -96,7 +101,7 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="further models by name, each with `model`, `engine`, `engine_args`, "
         "`aliases`, `lora_modules`, `device`, `tool_parser`, `reasoning_parser`, `load` (`pinned`, "
-        "`on_first_use`, `on_request`), `idle_seconds`, `memory_bytes`",
+        "`on_first_use`, `on_request`), `idle_seconds`, `memory_bytes`, `chat_template`",
     )
     memory_budget_bytes: int | None = Field(
         None,
@@ -325,6 +330,7 @@ class Settings(BaseSettings):
             device=self.device,
             tool_parser=self.tool_parser,
             reasoning_parser=self.reasoning_parser,
+            chat_template=self.chat_template,
         )
         return [default, *(each.spec(name, self.engine) for name, each in self.models.items())]
 
@@ -349,25 +355,7 @@ def load_settings(config: str | None = None, **flags: Any) -> Settings:
     try:
         return Settings(config=config, **flags)  # type: ignore[call-arg]
     except SourceError as error:
-        raise SettingsError(_explain_source(str(error))) from None
+        raise SettingsError(explain_source(str(error))) from None
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
-
-
-def _explain_source(told: str) -> str:
-    """Which variable holds no JSON; the library names its setting, and its own class."""
-    found = re.search(r'value for field "(\w+)"', told)
-    if found is None:
-        return f"environment: {told}"
-    return f"{ENV_PREFIX}{found[1].upper()}: a list or a table is given as JSON, and this is none"
-
-
-def _explain(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        told = problem["msg"].removeprefix("Value error, ")
-        return f"{name}: {told}" if name else told
-    parts = problem["loc"]
-    known = ModelSettings.model_fields if parts[0] == "models" else Settings.model_fields
-    near = difflib.get_close_matches(str(parts[-1]), known, n=1)
-    return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+        problems = (explain_problem(each, Settings.model_fields) for each in error.errors())
+        raise SettingsError("\n".join(problems)) from None

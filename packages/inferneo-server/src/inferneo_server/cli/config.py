@@ -72,4 +72,6 @@ def _print(explained: list[Explained], *, everything: bool) -> None:
 def _text(value: Any) -> str:
     if value is None:
         return "-"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and value.isprintable():
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -13,7 +13,6 @@ _OF_VLLM = {
     "--ssl-keyfile": "here it is --tls-key",
     "--tool-call-parser": "here it is --tool-parser",
     "--enable-auto-tool-choice": "it is not needed: calls are found by --tool-parser",
-    "--chat-template": "the model's own is used, and cannot be replaced",
     "--uvicorn-log-level": "here it is --log-level",
     "--disable-uvicorn-access-log": "here it is --no-access-log",
     "--disable-log-requests": "prompts are not logged unless --log-prompts is given",

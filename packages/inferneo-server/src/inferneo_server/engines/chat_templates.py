@@ -8,6 +8,10 @@ from typing import Any
 
 import jinja2
 import msgspec
+from jinja2 import meta, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from inferneo_core.chat import ChatCompletionRequest, Message, Part, RefusalPart, TextPart
 from inferneo_core.codec import encode
@@ -21,6 +25,36 @@ _LISTS = ("tools", "documents")
 _RENDERERS_OWN = frozenset(
     {"conversation", "messages", "chat_template", "model_config", "tokenizer", "self"}
 )
+
+
+class _Generation(Extension):
+    """The blocks by which templates mark what the model is trained to write."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def check_template(text: str) -> None:
+    """Refuse a text that the renderers, which are those of transformers, could not read.
+
+    Raises:
+        ValueError: it is no Jinja, or reads no messages.
+    """
+    environment = ImmutableSandboxedEnvironment(extensions=[_Generation, "jinja2.ext.loopcontrols"])
+    try:
+        environment.from_string(text)
+        read = meta.find_undeclared_variables(environment.parse(text))
+    except jinja2.TemplateSyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.message}") from None
+    except SyntaxError as error:
+        raise ValueError(error.msg) from None  # of the program that Jinja makes of it
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    if "messages" not in read:
+        raise ValueError("it does not read `messages`")
 
 
 def characters(request: ChatCompletionRequest) -> float:

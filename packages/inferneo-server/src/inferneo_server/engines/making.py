@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from inferneo_server.engines.base import Engine, EngineStartError
 from inferneo_server.hardware.device import Device
 from inferneo_server.model_spec import ModelSpec
+from inferneo_server.template_setting import template_of
 
 
 def make_engine(spec: ModelSpec, device: Device, *, quiet: bool = True) -> Engine:
@@ -51,6 +52,7 @@ def _torch(spec: ModelSpec, device: Device) -> Engine:
         {"device": place} | spec.engine_args,
         tool_parser=spec.tool_parser,
         reasoning_parser=spec.reasoning,
+        chat_template=_template(spec),
     )
 
 
@@ -72,4 +74,14 @@ def _vllm(spec: ModelSpec, device: Device, quiet: bool) -> Engine:
         reasoning_parser=spec.reasoning,
         device=None if spec.device == "auto" else device,
         adapters=spec.lora_modules,
+        chat_template=_template(spec),
     )
+
+
+def _template(spec: ModelSpec) -> str | None:
+    if spec.chat_template is None:
+        return None
+    try:
+        return template_of(spec.chat_template)
+    except ValueError as error:
+        raise EngineStartError(f"chat_template: {error}") from None

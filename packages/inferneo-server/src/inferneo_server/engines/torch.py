@@ -59,6 +59,7 @@ class TorchEngine:
         tool_parser: vLLM's name of the parser of tool calls, as in VllmEngine. Without vLLM tool
             calls stay in the text.
         reasoning_parser: vLLM's name of the parser of reasoning, likewise.
+        chat_template: a template in the place of the model's own.
 
     Raises:
         EngineStartError: an argument is not known, or its value does not fit.
@@ -71,9 +72,11 @@ class TorchEngine:
         *,
         tool_parser: str | None = None,
         reasoning_parser: str | None = None,
+        chat_template: str | None = None,
     ) -> None:
         self._options, self._max_queue = _options(model, engine_args)
         self._parsers = (tool_parser, reasoning_parser)
+        self._chat_template = chat_template
         self._link = Link()
         self._loaded: Loaded | None = None
         self._tokenizer: Any = None
@@ -129,6 +132,8 @@ class TorchEngine:
         transformers.utils.logging.set_verbosity_error()
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(self._options.model)
+            if self._chat_template is not None:
+                self._tokenizer.chat_template = self._chat_template
             if find_spec("vllm") is not None:
                 from inferneo_server.engines.vllm_parsing import Reader
 

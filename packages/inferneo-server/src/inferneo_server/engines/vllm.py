@@ -4,28 +4,23 @@ Only this file and its neighbours `vllm_*.py` import vllm. Written against 0.32 
 """
 
 import asyncio
-import dataclasses
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import msgspec
-from tokenizers import Encoding
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GracefulHTTPError
-from vllm.inputs.engine import tokens_input
-from vllm.renderers import ChatParams
 from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from inferneo_core.chat import ChatCompletionRequest, Message
-from inferneo_core.errors import ApiError, EngineUnavailable, InvalidRequest, Overloaded
+from inferneo_core.chat import ChatCompletionRequest
+from inferneo_core.errors import EngineUnavailable, Overloaded
 from inferneo_core.sampling import SamplingFields
 from inferneo_server.engines.base import (
     Cut,
@@ -36,10 +31,9 @@ from inferneo_server.engines.base import (
     Task,
     Vector,
 )
-from inferneo_server.engines.chat_templates import characters, template_kwargs
 from inferneo_server.engines.joined import submit_all
 from inferneo_server.engines.parsing import Parsing
-from inferneo_server.engines.tokens import INLINE_CHARACTERS, Tokens, infill_tokens, own_copy
+from inferneo_server.engines.tokens import Tokens, infill_tokens, own_copy
 from inferneo_server.engines.vllm_adapters import (
     adapter_arguments,
     adapter_requests,
@@ -52,9 +46,10 @@ from inferneo_server.engines.vllm_device import (
     platform_defaults,
     wake_up,
 )
-from inferneo_server.engines.vllm_errors import client_errors, start_failure, template_errors
+from inferneo_server.engines.vllm_errors import client_errors, start_failure
 from inferneo_server.engines.vllm_parsing import Reader, VllmParsing
 from inferneo_server.engines.vllm_pooling import VllmPooling, tasks_of
+from inferneo_server.engines.vllm_rendering import Rendering
 from inferneo_server.engines.vllm_sampling import Sampling
 from inferneo_server.engines.vllm_stream import RESTARTING, DetailedStream, VllmStream
 from inferneo_server.hardware.device import Device
@@ -78,6 +73,7 @@ class VllmEngine:
         reasoning_parser: vLLM's name of the parser of reasoning; None leaves it in the text.
         device: the only one that the engine may see; None leaves it all.
         adapters: LoRA adapters by the names that `submit` is given: Hugging Face ids or paths.
+        chat_template: a template in the place of the model's own.
 
     Raises:
         EngineStartError: the installed build does not run on the device.
@@ -93,11 +89,13 @@ class VllmEngine:
         reasoning_parser: str | None = None,
         device: Device | None = None,
         adapters: Mapping[str, str] | None = None,
+        chat_template: str | None = None,
     ) -> None:
         self._device = checked_device(device)
         self._adapters = adapter_requests(adapters or {})
         self._tool_parser = tool_parser
         self._reasoning_parser = reasoning_parser
+        self._chat_template = chat_template
         self._engine_args = {
             "model": model,
             "served_model_name": served_name,
@@ -112,7 +110,7 @@ class VllmEngine:
         self._processes: set[BaseProcess] = set()
         self._sampling: Sampling | None = None
         self._reader: Reader | None = None
-        self._encode: Callable[..., Encoding] | None = None
+        self._rendering: Rendering | None = None
         self._tokens: Tokens | None = None
         self._pooling: VllmPooling | None = None
         self._dropped = False
@@ -147,7 +145,6 @@ class VllmEngine:
         config, tokenizer = llm.model_config, llm.get_tokenizer()
         self._sampling = Sampling(config.get_diff_sampling_param(), config.get_vocab_size())
         own = own_copy(tokenizer)
-        self._encode = own.encode if own else None
         encoder = config.encoder_config or {}
         self._tokens = Tokens(tokenizer, own, lower_case=encoder.get("do_lower_case", False))
         self._pooling = VllmPooling(llm, self._tokens)
@@ -156,19 +153,18 @@ class VllmEngine:
             raise EngineStartError("lora_modules: only a model that writes takes adapters")
         await load_adapters(llm, self._adapters.values())
         try:
-            self._reader = Reader(tokenizer, config, self._tool_parser, self._reasoning_parser)
+            self._reader = Reader(
+                tokenizer,
+                config,
+                self._tool_parser,
+                self._reasoning_parser,
+                # Not set in the tokenizer, which other engines of this model share.
+                chat_template=self._chat_template,
+            )
         except (TypeError, KeyError, ValueError) as error:
             raise EngineStartError(start_failure(error)) from error
-        self.chats = await self._has_template()
-
-    async def _has_template(self) -> bool:
-        # By trying: vLLM knows templates of models whose tokenizer has none.
-        question = Message(role="user", content="?")
-        try:
-            await self.render_chat(ChatCompletionRequest(messages=[question]))
-        except ApiError:
-            return False
-        return True
+        self._rendering = Rendering(llm.renderer, own, self._chat_template)
+        self.chats = await self._rendering.has_template()
 
     def _load(self) -> AsyncLLM:
         # Spawned processes inherit neither the server's sockets nor its locks.
@@ -198,49 +194,14 @@ class VllmEngine:
         special_tokens: bool = False,
         any_length: bool = False,
     ) -> Prompt:
-        goes_on = bool(request.continue_final_message)
-        arguments = {
-            "add_generation_prompt": not goes_on and request.add_generation_prompt is not False,
-            "continue_final_message": goes_on,
-            **template_kwargs(request),
-            "tokenize": False,
-        }
-        if request.tools and request.tool_choice != "none":
-            arguments["tools"] = msgspec.to_builtins(request.tools)
-        params = ChatParams(chat_template_kwargs=arguments)
-        conversation = msgspec.to_builtins(request.messages)
-        renderer = self._alive.renderer
-        with client_errors("messages"), template_errors(request):
-            if self._encode and characters(request) <= INLINE_CHARACTERS:
-                _, rendered = renderer.render_messages(conversation, params)
-                return self._tokenized(rendered["prompt"], special=special_tokens)
-            tokenizing = renderer.default_chat_tok_params
-            if special_tokens or any_length:
-                limit = None if any_length else tokenizing.max_total_tokens
-                tokenizing = dataclasses.replace(
-                    tokenizing, add_special_tokens=special_tokens, max_total_tokens=limit
-                )
-            _, (prompt,) = await renderer.render_chat_async([conversation], params, tokenizing)
-        return Prompt(token_ids=prompt["prompt_token_ids"], rendered=prompt)
+        assert self._alive and self._rendering is not None
+        return await self._rendering.chat(
+            request, special_tokens=special_tokens, any_length=any_length
+        )
 
     async def render_text(self, prompt: str | Sequence[int]) -> Prompt:
-        if not prompt:
-            raise InvalidRequest("The prompt is empty", param="prompt")
-        renderer = self._alive.renderer
-        with client_errors("prompt"):
-            if not isinstance(prompt, str):
-                renderer.validate_token_ids(prompt)
-                return Prompt(token_ids=prompt, rendered=tokens_input(list(prompt)))
-            if self._encode and len(prompt) <= INLINE_CHARACTERS:
-                return self._tokenized(prompt, special=True)
-            (rendered,) = await renderer.render_cmpl_async([{"prompt": prompt}])
-        return Prompt(token_ids=rendered["prompt_token_ids"], rendered=rendered)
-
-    def _tokenized(self, text: str, *, special: bool) -> Prompt:
-        """Tokenise a short text here and now, past three layers that take longer than the work."""
-        assert self._encode is not None
-        token_ids = self._encode(text, add_special_tokens=special).ids
-        return Prompt(token_ids=token_ids, rendered=tokens_input(token_ids))
+        assert self._alive and self._rendering is not None
+        return await self._rendering.text(prompt)
 
     async def render_infill(self, prefix: str, suffix: str) -> Prompt:
         before, between, after = infill_tokens(self._alive.get_tokenizer())

@@ -55,6 +55,7 @@ class Reader:
         model_config: vLLM's.
         tool_parser: vLLM's name of the parser of tool calls, or `none`; None guesses.
         reasoning_parser: vLLM's name of the parser of reasoning, or None.
+        chat_template: a template in the place of the tokenizer's.
 
     Raises:
         TypeError: there is no parser of that name, or it does not fit the tokenizer.
@@ -66,11 +67,14 @@ class Reader:
         model_config: Any,
         tool_parser: str | None,
         reasoning_parser: str | None,
+        chat_template: str | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._model_config = model_config
         if tool_parser is None:
-            tool_parser = _guessed_tool_parser(tokenizer)
+            tool_parser = _guessed_tool_parser(
+                chat_template or getattr(tokenizer, "chat_template", None)
+            )
         elif tool_parser == "none":
             tool_parser = None
         self._knows_tools = tool_parser is not None
@@ -245,9 +249,8 @@ class VllmParser:
         return [call for call in calls if not call.index] if self._one_call else calls
 
 
-def _guessed_tool_parser(tokenizer: Any) -> str | None:
-    """The parser of the calls that the model's template asks for, where that is certain."""
-    template = getattr(tokenizer, "chat_template", None)
+def _guessed_tool_parser(template: Any) -> str | None:
+    """The parser of the calls that a template asks for, where that is certain."""
     if isinstance(template, str) and "<tool_call>" in template and _HERMES_CALL.search(template):
         return "hermes"
     return None
