@@ -106,15 +106,11 @@ def template_kwargs(request: ChatCompletionRequest) -> dict[str, Any]:
     return arguments | (request.chat_template_kwargs or {})
 
 
-def render(tokenizer: Any, request: ChatCompletionRequest) -> str:
-    """The text of a conversation, as the model reads it.
-
-    Args:
-        tokenizer: a Hugging Face tokenizer, which has the template.
-        request: the conversation.
+def renderer_arguments(request: ChatCompletionRequest) -> dict[str, Any]:
+    """What a renderer is told beside the conversation, for itself and for the template.
 
     Raises:
-        InvalidRequest: the template refuses the conversation, or there is none.
+        InvalidRequest: as `template_kwargs` does.
     """
     goes_on = bool(request.continue_final_message)
     arguments = {
@@ -125,6 +121,20 @@ def render(tokenizer: Any, request: ChatCompletionRequest) -> str:
     }
     if request.tools and request.tool_choice != "none":
         arguments["tools"] = msgspec.to_builtins(request.tools)
+    return arguments
+
+
+def render(tokenizer: Any, request: ChatCompletionRequest) -> str:
+    """The text of a conversation, as the model reads it.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer, which has the template.
+        request: the conversation.
+
+    Raises:
+        InvalidRequest: the template refuses the conversation, or there is none.
+    """
+    arguments = renderer_arguments(request)
     template = tokenizer.chat_template
     reads_parts = isinstance(template, str) and bool(_READS_PARTS.search(template))
     conversation = [

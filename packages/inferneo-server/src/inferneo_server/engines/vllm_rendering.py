@@ -19,7 +19,7 @@ from vllm.renderers.hf import (
 from inferneo_core.chat import ChatCompletionRequest, Message
 from inferneo_core.errors import ApiError, InvalidRequest
 from inferneo_server.engines.base import Prompt
-from inferneo_server.engines.chat_templates import characters, template_kwargs
+from inferneo_server.engines.chat_templates import characters, renderer_arguments
 from inferneo_server.engines.tokens import INLINE_CHARACTERS
 from inferneo_server.engines.vllm_errors import client_errors, template_errors
 
@@ -124,16 +124,9 @@ class Rendering:
             return text
 
     def _params(self, request: ChatCompletionRequest) -> ChatParams:
-        goes_on = bool(request.continue_final_message)
-        arguments = {
-            "add_generation_prompt": not goes_on and request.add_generation_prompt is not False,
-            "continue_final_message": goes_on,
-            **template_kwargs(request),
-            "tokenize": False,
-        }
-        if request.tools and request.tool_choice != "none":
-            arguments["tools"] = msgspec.to_builtins(request.tools)
-        return ChatParams(chat_template=self._chat_template, chat_template_kwargs=arguments)
+        return ChatParams(
+            chat_template=self._chat_template, chat_template_kwargs=renderer_arguments(request)
+        )
 
     async def text(self, prompt: str | Sequence[int]) -> Prompt:
         """See `Engine.render_text`."""
