@@ -36,8 +36,11 @@ ENGINES = {
     "torch": "vllm",
 }
 
-# These files start real engines of their own.
-OWN_ENGINES = ("test_models_vllm.py", "test_life.py", "test_cross_encoder.py")
+# The groups that start real engines, what takes longest first: names above, and files.
+WITH_ENGINES = (
+    *("vllm", "test_models_vllm.py", "test_life.py", "contract", "minilm"),
+    "test_cross_encoder.py",
+)
 
 # Small enough to start beside other work, and to make what does not fit easy to send.
 VLLM_FLAGS = ("--engine-args", "max_model_len=2048", "--drain-seconds", "5")
@@ -58,14 +61,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.name == "test_docs.py":
             engine = "vllm"
         item.add_marker(pytest.mark.xdist_group(engine or str(item.path)))
-    # What takes longest comes first: at the end no process is left alone with it.
-    items.sort(key=_place)
+    place = _places(list(dict.fromkeys(map(group_of, items))))
+    items.sort(key=lambda item: place[group_of(item)])
 
 
-def _place(item: pytest.Item) -> int:
-    if item.path.name in OWN_ENGINES:
-        return 0
-    return 1 if group_of(item) in {*ENGINES.values(), "contract"} else 2
+def _places(groups: list[str]) -> dict[str, float]:
+    """Where each group comes. Engines, which need the processors, are spread over the others, which
+    wait for most of their time: so one process has an engine, and another has the rest."""
+    engines = [group for each in WITH_ENGINES for group in groups if Path(group).name == each]
+    rest = [group for group in groups if group not in engines]
+    return {
+        group: number / len(some) for some in (rest, engines) for number, group in enumerate(some)
+    }
 
 
 def group_of(item: pytest.Item) -> str:

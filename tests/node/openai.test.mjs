@@ -104,11 +104,11 @@ test("models are listed and found by name", async () => {
 });
 
 test("an unknown model is a NotFoundError", async () => {
-  for (const refused of [
-    client.models.retrieve("nobodys/model"),
-    client.chat.completions.create({ ...asked, model: "nobodys/model" }),
+  for (const ask of [
+    () => client.models.retrieve("nobodys/model"),
+    () => client.chat.completions.create({ ...asked, model: "nobodys/model" }),
   ]) {
-    await assert.rejects(refused, (error) => {
+    await assert.rejects(ask, (error) => {
       assert.ok(error instanceof NotFoundError);
       assert.equal(error.code, "model_not_found");
       assert.ok(error.requestID);

@@ -37,7 +37,7 @@ def test_a_chat_model_answers(vllm_server: RunningServer) -> None:
 def test_a_chat_model_streams_what_it_answers_whole(vllm_server: RunningServer) -> None:
     model = chat_model(vllm_server)
     chunks = list(model.stream(QUESTION))
-    assert len(chunks) > 2 and all(isinstance(chunk, AIMessageChunk) for chunk in chunks)
+    assert chunks and all(isinstance(chunk, AIMessageChunk) for chunk in chunks)
     assert "".join(str(chunk.content) for chunk in chunks) == model.invoke(QUESTION).content
 
 
