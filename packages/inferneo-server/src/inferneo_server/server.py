@@ -205,6 +205,8 @@ async def serve(settings: Settings) -> None:
         server.remove_socket()
         # Last of all: what ended until now has been settled.
         await service.spending.aclose()
+        # Libraries complain of what the collector does not find when the process ends.
+        gc.unfreeze()
     if failure is not None:
         raise failure
 
