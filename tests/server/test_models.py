@@ -1,7 +1,6 @@
 """Proves how models are loaded and unloaded while others serve, and requests run."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,6 @@ from inferneo_core.errors import (
 )
 from inferneo_server.engines.base import EngineStartError
 from inferneo_server.registry import Registry
-from inferneo_server.remembered import RememberedModels
 from tests.server.services import MODEL
 from tests.server.workshop import (
     Workshop,
@@ -238,62 +236,6 @@ def test_a_model_that_nobody_asks_is_unloaded_and_comes_back_for_the_next_reques
             assert len(workshop.open) == 1
 
             assert (await chat(service, "late"))["model"] == "late"
-
-    run(work())
-
-
-def test_what_is_to_be_remembered_is_loaded_at_the_next_start_until_it_is_forgotten(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "state" / "models.json"
-    arguments = {"words": 3}
-
-    async def work() -> None:
-        async with serving(Workshop(), remembered=RememberedModels(path)) as (_, registry):
-            await load(registry, spec("kept", aliases=("k",), engine_args=arguments), persist=True)
-            await load(registry, spec("passing"))
-        assert path.stat().st_mode & 0o777 == 0o600
-
-        async with serving(Workshop(), remembered=RememberedModels(path)) as (service, registry):
-            await until(lambda: len(registry.models) == 2)
-            assert (await chat(service, "k"))["usage"]["completion_tokens"] == 3
-            await registry.unload("kept", persist=True)
-
-        async with serving(Workshop(), remembered=RememberedModels(path)) as (_, registry):
-            assert registry.names == [MODEL]
-
-    run(work())
-
-
-def test_what_is_remembered_is_loaded_where_it_was_moved_to(tmp_path: Path) -> None:
-    path = tmp_path / "models.json"
-
-    async def work() -> None:
-        async with serving(Workshop(), remembered=RememberedModels(path)) as (_, registry):
-            await load(registry, spec("kept", engine_args={"words": 3}), persist=True)
-            await load(registry, spec("passing"))
-            for name in ("kept", "passing"):
-                await registry.switch("gpu:0", name)
-            # What was not to be remembered stays so, as the arguments do.
-            await load(registry, spec("kept", device="cpu", engine_args={"words": 4}))
-
-        (kept,) = await RememberedModels(path).read()
-        assert (kept.name, kept.device, kept.engine_args) == ("kept", "gpu:0", {"words": 3})
-
-    run(work())
-
-
-@pytest.mark.parametrize("content", ["", "{", '{"models": 5}', '{"models": {"a": {}}}'])
-def test_a_broken_memory_of_models_keeps_no_server_from_starting(
-    content: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "models.json"
-    path.write_text(content)
-
-    async def work() -> None:
-        async with serving(Workshop(), remembered=RememberedModels(path)) as (service, _):
-            await until(lambda: "are lost" in caplog.text)
-            await chat(service)
 
     run(work())
 

@@ -68,6 +68,12 @@ class Job:
             message=self.message,
         )
 
+    @property
+    def finishing(self) -> bool:
+        """Whether the model serves as it is to, and only what is remembered is still written."""
+        lease = self.model.lease
+        return self.kind == "load" and lease is not None and lease.spec is self.spec
+
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait for its end, so long at most; whether it has come."""
         assert self._task is not None
@@ -117,16 +123,21 @@ class Loading:
         """The job that changes the model now."""
         return self._jobs.get(model)
 
-    def begin(
+    async def begin(
         self, kind: str, model: ServedModel, spec: ModelSpec, work: Callable[[Job], Any]
     ) -> Job:
         """Begin a job, or join the one that does the same.
+
+        Who sees that a model serves may change it at once: a load that finishes is waited for.
 
         Raises:
             Conflict: the model is being changed otherwise.
             Overloaded: too many models wait to be loaded.
         """
-        if (job := self._jobs.get(model)) is not None:
+        while (job := self._jobs.get(model)) is not None:
+            if job.finishing:
+                await job.wait()
+                continue
             if job.kind == kind and job.spec == spec:
                 return job
             raise Conflict(
@@ -232,6 +243,13 @@ class Loading:
             and not model.busy
             and model not in self._jobs
         )
+
+    async def give_up_load(self, model: ServedModel) -> None:
+        """End a load of the model that is on its way, if there is one."""
+        job = self._jobs.get(model)
+        if job is not None and job.kind == "load" and not job.finishing:
+            job.cancel()
+            await job.wait()
 
     async def aclose(self) -> None:
         """Give up what is on its way."""

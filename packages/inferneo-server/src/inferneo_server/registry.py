@@ -209,7 +209,7 @@ class Registry:
 
     async def _load_for_request(self, model: ServedModel) -> None:
         if model.state == "sleeping":
-            self._loading.begin("wake", model, model.spec, lambda _: model.wake())
+            await self._loading.begin("wake", model, model.spec, lambda _: model.wake())
             return
         try:
             await self.load(model.spec)
@@ -232,7 +232,7 @@ class Registry:
         known = self._catalogue.get(spec.name)
         model = known or self._new(spec)
         self._check_started(model)
-        job = self._loading.begin("load", model, spec, lambda job: self._load(job, device))
+        job = await self._loading.begin("load", model, spec, lambda job: self._load(job, device))
         job.persist = job.persist or persist
         if known is None:
             self._catalogue.add(model)
@@ -273,10 +273,9 @@ class Registry:
         """
         model = self._catalogue.find(name)
         self._check_started(model)
-        if force and (job := self._loading.of(model)) is not None and job.kind == "load":
-            job.cancel()
-            await job.wait()
-        job = self._loading.begin(
+        if force:
+            await self._loading.give_up_load(model)
+        job = await self._loading.begin(
             "unload", model, model.spec, lambda _: self._unload(model, force, persist)
         )
         await job.result()
@@ -323,7 +322,7 @@ class Registry:
             ApiError: there is no such model, it cannot, or its requests do not end.
         """
         model = self._catalogue.find(name)
-        job = self._loading.begin("sleep", model, model.spec, lambda _: model.sleep(level))
+        job = await self._loading.begin("sleep", model, model.spec, lambda _: model.sleep(level))
         await job.result()
         return status_of(model)
 
@@ -334,7 +333,8 @@ class Registry:
             ApiError: there is no such model, or it is not loaded.
         """
         model = self._catalogue.find(name)
-        await self._loading.begin("wake", model, model.spec, lambda _: model.wake()).result()
+        job = await self._loading.begin("wake", model, model.spec, lambda _: model.wake())
+        await job.result()
         return status_of(model)
 
     async def run(self) -> None:
@@ -350,7 +350,7 @@ class Registry:
             await self._recall()
             while True:
                 await asyncio.sleep(SWEEP_SECONDS)
-                self._unload_idle()
+                await self._unload_idle()
         finally:
             self._stopped = True
             await self._loading.aclose()
@@ -379,7 +379,7 @@ class Registry:
             except ApiError as error:
                 logger.error("%s is not loaded again: %s", spec.name, error)
 
-    def _unload_idle(self) -> None:
+    async def _unload_idle(self) -> None:
         now = time.monotonic()
         for model in self._catalogue:
             lease, seconds = model.lease, model.spec.idle_seconds
@@ -389,7 +389,7 @@ class Registry:
                 lease.used_at = now
             elif now - lease.used_at >= seconds and self._loading.of(model) is None:
                 logger.info("Unloading %s: unused for %g s", model.spec.name, seconds)
-                self._loading.begin(
+                await self._loading.begin(
                     "unload", model, model.spec, lambda job: job.model.unload(force=False)
                 )
 
