@@ -106,6 +106,8 @@ def test_a_response_is_stored_listed_and_forgotten(client: Inferneo) -> None:
     assert [item.text for item in items] == ["Hello there"] and items.has_more
     rest = client.responses.input_items(second.id, order="asc", after=items.last_id)
     assert [item.role for item in rest] == ["assistant", "user"]
+    counted = client.responses.input_tokens(input="Again", previous_response_id=first.id)
+    assert second.usage is not None and counted.input_tokens == second.usage.input_tokens
     assert client.responses.delete(first.id).deleted
     with pytest.raises(NotFound):
         client.responses.retrieve(first.id)
@@ -166,6 +168,7 @@ def test_the_async_client_does_the_same(run: Any, simulated_server: RunningServe
             stored = await client.responses.retrieve((await stream.final()).id)
             assert stored.output_text == (await stream.final()).output_text
             assert len(await client.responses.input_items(stored.id)) == 1
+            assert (await client.responses.input_tokens(input="Hi")).input_tokens == 1
             assert (await client.responses.delete(stored.id)).deleted
 
     run(main) if run is trio.run else run(main())

@@ -132,6 +132,7 @@ ASKING: dict[str, Any] = {
     "/tokenize": {"prompt": "a"},
     "/detokenize": {"tokens": [1]},
     "/v1/responses": {"input": "a"},
+    "/v1/responses/input_tokens": {"input": "a"},
     "/v1/messages": {"max_tokens": 1, "messages": [{"role": "user", "content": "a"}]},
     "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "a"}]},
 }

@@ -35,6 +35,7 @@ POOLING: dict[str, dict[str, Any]] = {
 READING: dict[str, dict[str, Any]] = {
     "/v1/tokenize": {"prompt": "Hello"},
     "/v1/detokenize": {"tokens": [5]},
+    "/v1/responses/input_tokens": {"input": "Hello"},
     "/v1/messages/count_tokens": {"messages": MESSAGES, "model": "inferneo-tiny"},
 }
 WITH_PRIORITY = [

@@ -174,6 +174,34 @@ def test_a_conversation_goes_on_from_an_earlier_answer(client: OpenAI) -> None:
     assert second.usage.input_tokens == by_hand.usage.input_tokens
 
 
+def test_the_tokens_of_a_conversation_are_counted_before_it_is_asked(client: OpenAI) -> None:
+    tools: Any = [{"type": "function", "name": "weather", "parameters": {"type": "object"}}]
+    first = ask(client)
+    asked: dict[str, Any] = {
+        "model": MODEL,
+        "input": "And then?",
+        "previous_response_id": first.id,
+        "instructions": "Be short.",
+        "tools": tools,
+    }
+    usage = ask(client, **asked).usage
+    counted = client.responses.input_tokens.count(**asked)
+
+    assert counted.object == "response.input_tokens"
+    assert usage is not None and counted.input_tokens == usage.input_tokens
+    for left_out in ("previous_response_id", "instructions"):
+        rest = {name: value for name, value in asked.items() if name != left_out}
+        assert client.responses.input_tokens.count(**rest).input_tokens < counted.input_tokens
+
+
+@pytest.mark.parametrize("truncation", ["disabled", "auto"])
+def test_what_is_cut_to_fit_is_counted_as_it_is_read(client: OpenAI, truncation: Any) -> None:
+    words: Any = [{"role": "user", "content": "word " * 1_500} for _ in range(4)]
+    counted = client.responses.input_tokens.count(model=MODEL, input=words, truncation=truncation)
+
+    assert (counted.input_tokens >= 6_000) == (truncation == "disabled")
+
+
 def test_input_items_come_by_pages(client: OpenAI, server: RunningServer) -> None:
     said = [{"role": "user", "content": str(number)} for number in range(5)]
     answer = ask(client, input=said)

@@ -66,6 +66,10 @@ test("a conversation goes on, and its items are listed", async () => {
     items.push(item);
   }
   assert.deepEqual(items.map((item) => item.role), ["user", "assistant", "user"]);
+  const { model, input } = asked;
+  const told = { model, input, previous_response_id: first.id };
+  const counted = await client.responses.inputTokens.count(told);
+  assert.equal(counted.input_tokens, second.usage.input_tokens);
 });
 
 test("a response in the background can be read again and cancelled", async () => {

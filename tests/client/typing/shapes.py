@@ -24,7 +24,7 @@ from inferneo_client.types.models import Health, Model, ModelList, ModelStatus
 from inferneo_client.types.native import Generated, GeneratedToken, GenerateResults
 from inferneo_client.types.response import Allowance
 from inferneo_client.types.response_events import ResponseEvent, TextDeltaEvent
-from inferneo_client.types.responses import DeletedResponse, ItemList, Response
+from inferneo_client.types.responses import DeletedResponse, InputTokens, ItemList, Response
 from inferneo_client.types.scores import Reranking, ScoreList
 from inferneo_client.types.tokens import AccessToken, Detokenized, Tokenized
 from inferneo_client.types.usage import UsageReport
@@ -145,6 +145,7 @@ def sync_texts(client: Inferneo, maybe: bool) -> None:
     assert_type(responses.delete("id"), DeletedResponse)
     assert_type(responses.cancel("id"), Response)
     assert_type(responses.input_items("id", limit=3), ItemList)
+    assert_type(responses.input_tokens(input="a"), InputTokens)
     for event in responses.stream(input="a"):
         if event.type == "response.output_text.delta":
             assert_type(event, TextDeltaEvent)
@@ -177,6 +178,7 @@ async def asynchronous_texts(client: AsyncInferneo, maybe: bool) -> None:
     assert_type(await responses.delete("id"), DeletedResponse)
     assert_type(await responses.cancel("id"), Response)
     assert_type(await responses.input_items("id", limit=3), ItemList)
+    assert_type(await responses.input_tokens(input="a"), InputTokens)
     async for event in await responses.stream(input="a"):
         if event.type == "response.output_text.delta":
             assert_type(event, TextDeltaEvent)

@@ -14,7 +14,7 @@ from inferneo_client.types.response_events import (
     ResponseStateEvent,
     TextDeltaEvent,
 )
-from inferneo_client.types.responses import DeletedResponse, ItemList, Response
+from inferneo_client.types.responses import DeletedResponse, InputTokens, ItemList, Response
 
 ResponseStreamRequest = StreamRequest[ResponseEvent, Response]
 
@@ -22,6 +22,16 @@ ResponseStreamRequest = StreamRequest[ResponseEvent, Response]
 def response(options: Options, input: ResponseInput, params: ResponseParams) -> Request[Response]:
     """`POST /v1/responses`, in one piece."""
     return Request(_call(options, input, params, None), Response)
+
+
+def input_tokens(
+    options: Options, input: ResponseInput, params: ResponseParams
+) -> Request[InputTokens]:
+    """`POST /v1/responses/input_tokens`."""
+    call = _call(options, input, params, None)
+    call.path += "/input_tokens"
+    call.safe = True
+    return Request(call, InputTokens)
 
 
 def response_stream(

@@ -258,6 +258,13 @@ class ResponseRequest(
     chat_template_kwargs: dict[str, Any] | None = None
 
 
+class ResponseInputTokens(Struct, frozen=True, kw_only=True):
+    """Answer of `POST /v1/responses/input_tokens`."""
+
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+    input_tokens: int
+
+
 class ResponseInputTokensDetails(Struct, frozen=True, kw_only=True):
     """How much of the input was found in the engine's cache; nothing is charged for writing it."""
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import msgspec
 
+from inferneo_core.chat import ChatCompletionRequest
 from inferneo_core.codec import encode
 from inferneo_core.errors import Cancelled, InvalidRequest
 from inferneo_core.responses import Item, ItemList, Response, ResponseRequest
@@ -53,13 +54,8 @@ class Responses:
         Raises:
             ApiError: the request is refused.
         """
-        check_response(request)
-        before = self._before(request, terms.owner, unstored)
         with renamed_fields():
-            items, size = _conversation(request, before)
-            chat = chat_request(request, items)
-            if request.truncation == "auto":
-                chat = await shortened(chat, partial(self._service.fits, identity=terms.identity))
+            chat, items, size = await self._asked(request, terms.identity, unstored)
             if request.background:
                 terms = msgspec.structs.replace(
                     terms, resume_for=max(terms.resume_for, self._store.seconds)
@@ -83,13 +79,10 @@ class Responses:
         Raises:
             ApiError: the request is refused.
         """
-        check_response(request)
         with renamed_fields():
-            items, size = _conversation(request, self._before(request, identity.owner, unstored))
-            tokens = await self._service.count_tokens(chat_request(request, items), identity)
-        name = self._service.registry.called(request.model)
-        async with self._service.spending.reading(identity, name, [tokens]):
-            form = ResponseForm(request, name, ChatDetails())
+            chat, items, size = await self._asked(request, identity, unstored)
+            tokens = await self._service.count_tokens(chat, identity)
+        form = ResponseForm(request, self._service.registry.called(request.model), ChatDetails())
         usage = Usage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens)
         events = [*form.opening(0), form.usage_chunk(usage)]
         response = form.response("completed")
@@ -102,6 +95,35 @@ class Responses:
         )
         (unstored if request.store is False else self._store).put(form.id, stored)
         return events
+
+    async def count_tokens(self, request: ResponseRequest, identity: Identity) -> int:
+        """How many tokens the model would read to answer a request.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        with renamed_fields():
+            chat, _, _ = await self._asked(request, identity, None)
+            return await self._service.count_tokens(chat, identity)
+
+    async def _asked(
+        self, request: ResponseRequest, identity: Identity, unstored: ResponseStore | None
+    ) -> tuple[ChatCompletionRequest, tuple[Item, ...], int]:
+        """What a request asks the model, the conversation that it stands for, and that one's bytes.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        check_response(request)
+        before = self._before(request, identity.owner, unstored)
+        earlier = before.conversation if before else ()
+        new = input_items(request, earlier)
+        items = (*earlier, *new)
+        size = len(encode(new)) + (before.bytes if before else 0)
+        chat = chat_request(request, items)
+        if request.truncation == "auto":
+            chat = await shortened(chat, partial(self._service.fits, identity=identity))
+        return chat, items, size
 
     def _before(
         self, request: ResponseRequest, owner: str, unstored: ResponseStore | None
@@ -201,15 +223,6 @@ class Responses:
             last_id=page[-1].id if page else "",
             has_more=len(items) > limit,
         )
-
-
-def _conversation(
-    request: ResponseRequest, before: StoredResponse | None
-) -> tuple[tuple[Item, ...], int]:
-    """All items that a request asks to answer, and their size."""
-    earlier = before.conversation if before else ()
-    new = input_items(request, earlier)
-    return (*earlier, *new), len(encode(new)) + (before.bytes if before else 0)
 
 
 def _keep(store: ResponseStore, generation: Generation, items: tuple[Item, ...], size: int) -> None:

@@ -178,14 +178,17 @@ class Service:
             raise DeadlineExceeded from None
 
     async def count_tokens(self, request: ChatCompletionRequest, identity: Identity) -> int:
-        """How many tokens the prompt of a chat request has, be it longer than the model's context.
+        """How many tokens the prompt of a chat request has, be it longer than the model's context;
+        they are charged.
 
         Raises:
             ApiError: the request is refused.
         """
         with await self._lease(request.model, identity) as lease:
             prompt = await lease.engine.render_chat(check_chat(request), any_length=True)
-            return len(prompt.token_ids)
+            tokens = len(prompt.token_ids)
+            async with self.spending.reading(identity, lease.name, [tokens]):
+                return tokens
 
     async def chats(self, model: str | None, identity: Identity) -> bool:
         """Whether a model that writes was taught to answer messages.

@@ -8,6 +8,7 @@ from inferneo_client._response_requests import (
     cancelled,
     deleted,
     input_items,
+    input_tokens,
     response,
     response_stream,
     stored,
@@ -15,7 +16,7 @@ from inferneo_client._response_requests import (
 )
 from inferneo_client._streams import Stream
 from inferneo_client.types.response_events import ResponseEvent
-from inferneo_client.types.responses import DeletedResponse, ItemList, Response
+from inferneo_client.types.responses import DeletedResponse, InputTokens, ItemList, Response
 
 if TYPE_CHECKING:
     from inferneo_client._async import AsyncInferneo
@@ -125,6 +126,13 @@ class Responses:
         request = input_items(self._client._options, id, after, limit, order)
         return self._client._ask(request)
 
+    def input_tokens(
+        self, *, input: ResponseInput, **params: Unpack[ResponseParams]
+    ) -> InputTokens:
+        """Count what the model would read. Takes and raises what `create` does."""
+        request = input_tokens(self._client._options, input, params)
+        return self._client._ask(request)
+
 
 class AsyncResponses:
     """`client.responses`."""
@@ -227,4 +235,11 @@ class AsyncResponses:
     ) -> ItemList:
         """List what a response answers: up to `limit` items, 1 to 100. Raises as `retrieve`."""
         request = input_items(self._client._options, id, after, limit, order)
+        return await self._client._ask(request)
+
+    async def input_tokens(
+        self, *, input: ResponseInput, **params: Unpack[ResponseParams]
+    ) -> InputTokens:
+        """Count what the model would read. Takes and raises what `create` does."""
+        request = input_tokens(self._client._options, input, params)
         return await self._client._ask(request)

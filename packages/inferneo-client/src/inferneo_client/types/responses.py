@@ -146,6 +146,12 @@ class ItemList(Answer, frozen=True, kw_only=True, gc=False):
         return len(self.data)
 
 
+class InputTokens(Answer, frozen=True, kw_only=True, gc=False):
+    """How many tokens the model would read to answer a request."""
+
+    input_tokens: int
+
+
 class DeletedResponse(Answer, frozen=True, kw_only=True, gc=False):
     """That a response was forgotten."""
 

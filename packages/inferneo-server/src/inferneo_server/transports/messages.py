@@ -43,10 +43,8 @@ async def create_message(request: ApiRequest, data: MessagesRequest) -> ASGIApp:
 @post("/messages/count_tokens", status_code=200, responses=_COUNTED)
 async def count_tokens(request: ApiRequest, data: CountRequest) -> TokenCount:
     """Say how many tokens a conversation has, as the model reads it."""
-    service = request.service
-    tokens = await service.count_tokens(chat_request(data), request.identity)
-    async with service.spending.reading(request.identity, service.registry.name, [tokens]):
-        return TokenCount(input_tokens=tokens)
+    tokens = await request.service.count_tokens(chat_request(data), request.identity)
+    return TokenCount(input_tokens=tokens)
 
 
 router = Router("/v1", route_handlers=[create_message, count_tokens], tags=["Messages"])

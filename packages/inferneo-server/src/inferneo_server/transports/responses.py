@@ -11,7 +11,13 @@ from litestar.types import ASGIApp
 
 from inferneo_core.codec import encode
 from inferneo_core.errors import InvalidRequest
-from inferneo_core.responses import DeletedResponse, ItemList, Response, ResponseRequest
+from inferneo_core.responses import (
+    DeletedResponse,
+    ItemList,
+    Response,
+    ResponseInputTokens,
+    ResponseRequest,
+)
 from inferneo_server.access.check import owner_of
 from inferneo_server.responses import MAX_LISTED, Responses
 from inferneo_server.streams import Reader
@@ -21,6 +27,7 @@ from inferneo_server.transports.errors import error_responses
 from inferneo_server.transports.requests import ApiRequest
 
 _ERRORS = error_responses(400, 401, 403, 404, 409, 413, 429, 499, 503, 504)
+_COUNTED = error_responses(400, 401, 403, 404, 413, 429, 503)
 _STORED = error_responses(400, 401, 403, 404)
 _RESPONSE = ResponseSpec(Response, generate_examples=False)
 
@@ -52,6 +59,13 @@ async def create_response(request: ApiRequest, data: ResponseRequest) -> ASGIApp
         await reader.aclose()
     headers = {"inferneo-ignored": request.ignored} if request.ignored else {}
     return ASGIResponse(body=encode(response), media_type="application/json", headers=headers)
+
+
+@post("/responses/input_tokens", status_code=200, responses=_COUNTED)
+async def count_input_tokens(request: ApiRequest, data: ResponseRequest) -> ResponseInputTokens:
+    """Say how many tokens the model would read to answer input items."""
+    tokens = await _responses(request).count_tokens(data, request.identity)
+    return ResponseInputTokens(input_tokens=tokens)
 
 
 @get(
@@ -134,6 +148,7 @@ router = Router(
     "/v1",
     route_handlers=[
         create_response,
+        count_input_tokens,
         get_response,
         delete_response,
         cancel_response,
