@@ -280,6 +280,13 @@ def test_input_that_is_too_long_is_cut_where_that_is_asked_for(client: OpenAI) -
     assert (error.value.code, error.value.param) == ("context_length_exceeded", "input")
     cut = client.responses.create(**asked, input=said, truncation="auto")
     assert cut.usage is not None and 1000 < cut.usage.input_tokens <= 2044
+    # They are counted as they would be read.
+    counted = {"model": MODEL, "instructions": "Be short.", "input": said}
+    room = {"max_output_tokens": 4}
+    count = client.responses.input_tokens.count
+    left = count(**counted, truncation="auto", extra_body=room)
+    assert left.input_tokens == cut.usage.input_tokens
+    assert count(**counted).input_tokens > 6000
     # What fits is not cut, and one that does not fit alone is no conversation to cut.
     short: Response = client.responses.create(**asked, input="Hi", truncation="auto")
     assert short.usage == client.responses.create(**asked, input="Hi").usage

@@ -194,14 +194,6 @@ def test_the_tokens_of_a_conversation_are_counted_before_it_is_asked(client: Ope
         assert client.responses.input_tokens.count(**rest).input_tokens < counted.input_tokens
 
 
-@pytest.mark.parametrize("truncation", ["disabled", "auto"])
-def test_what_is_cut_to_fit_is_counted_as_it_is_read(client: OpenAI, truncation: Any) -> None:
-    words: Any = [{"role": "user", "content": "word " * 1_500} for _ in range(4)]
-    counted = client.responses.input_tokens.count(model=MODEL, input=words, truncation=truncation)
-
-    assert (counted.input_tokens >= 6_000) == (truncation == "disabled")
-
-
 def test_input_items_come_by_pages(client: OpenAI, server: RunningServer) -> None:
     said = [{"role": "user", "content": str(number)} for number in range(5)]
     answer = ask(client, input=said)
