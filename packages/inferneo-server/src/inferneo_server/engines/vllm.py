@@ -45,6 +45,7 @@ from inferneo_server.engines.vllm_device import (
     only_visible,
     platform_defaults,
     wake_up,
+    without_worker,
 )
 from inferneo_server.engines.vllm_errors import client_errors, start_failure
 from inferneo_server.engines.vllm_parsing import Reader, VllmParsing
@@ -174,7 +175,14 @@ class VllmEngine:
                 # Nobody else starts processes in this block: what is new is this engine's.
                 self._others = set(multiprocessing.active_children())
                 arguments = AsyncEngineArgs(**platform_defaults() | self._engine_args)
-                llm = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.API_SERVER)
+                config = arguments.create_engine_config(UsageContext.API_SERVER)
+                with without_worker(config, arguments):
+                    llm = AsyncLLM.from_vllm_config(
+                        config,
+                        usage_context=UsageContext.API_SERVER,
+                        enable_log_requests=arguments.enable_log_requests,
+                        disable_log_stats=arguments.disable_log_stats,
+                    )
                 self._processes = set(multiprocessing.active_children()) - self._others
                 return llm
         except Exception as error:

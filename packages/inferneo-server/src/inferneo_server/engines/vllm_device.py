@@ -6,7 +6,11 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from vllm.config import VllmConfig
+from vllm.engine.arg_utils import EngineArgs
 from vllm.platforms import current_platform
+from vllm.utils.ompmultiprocessing import OMPProcessManager
+from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
 from inferneo_core.errors import InvalidRequest
 from inferneo_server.engines.base import EngineStartError
@@ -73,6 +77,25 @@ def platform_defaults() -> dict[str, Any]:
     # need a C++ compiler, and minutes.
     cache = min(max(available // 8, GIB // 4), 4 * GIB)
     return defaults | {"kv_cache_memory_bytes": cache, "enforce_eager": True}
+
+
+@contextlib.contextmanager
+def without_worker(config: VllmConfig, arguments: EngineArgs) -> Iterator[None]:
+    """Have the engine that is started in the block compute in its own process, where it has one
+    worker on CPUs, and the operator names no executor.
+
+    vLLM gives that worker a process of its own, so that OpenMP can be told which threads to use.
+    The two never compute at once, and each waits for the other at full speed. The engine's process
+    can be told the same when it is spawned: it starts in half the time, with half the memory.
+    """
+    parallel = config.parallel_config
+    alone = parallel.world_size_across_dp == 1 and arguments.distributed_executor_backend is None
+    if not (current_platform.is_cpu() and alone):
+        yield
+        return
+    parallel.distributed_executor_backend = UniProcExecutor
+    with OMPProcessManager(config).configure_omp_envs(rank=0, local_rank=0):
+        yield
 
 
 def check_sleep(config: Any) -> None:
