@@ -51,7 +51,7 @@ serve: $(VENV)/.serve ## Install, then serve the embedded model (ARGS="--port 81
 	@exec $(VENV)/bin/inferneo-server serve $(ARGS)
 
 test: check ## Run the checks and all tests (ARGS="-k name" passes flags to pytest)
-	$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.test ## Format, lint and type checks
 	$(VENV)/bin/ruff format --check $(SOURCES)

@@ -1,6 +1,7 @@
 """Receives nothing; hands on the servers that tests share: one of each kind for the session."""
 
 import fcntl
+import gc
 import json
 import shutil
 import subprocess
@@ -85,6 +86,10 @@ def group_of(item: pytest.Item) -> str:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Count the tests of each group."""
     sharing.expect(group_of(item) for item in session.items)
+    # All modules are there now. To look at them each time that a test has garbage collected takes
+    # longer than the test.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)  # behind the test's own teardown
@@ -96,6 +101,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 def pytest_sessionfinish() -> None:
     """End what is left where not all tests were run."""
     sharing.end()
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -109,3 +110,10 @@ def test_it_continues_a_text_legibly(vllm_server: RunningServer) -> None:
 def test_its_start_is_told_without_a_traceback(vllm_server: RunningServer) -> None:
     assert "Inferneo serves inferneo-tiny at" in vllm_server.log
     assert [word for word in ("Traceback", "Logging error") if word in vllm_server.log] == []
+
+
+def test_it_is_computed_in_its_engines_own_process(vllm_server: RunningServer) -> None:
+    paths = (Path(f"/proc/{pid}/comm") for pid in vllm_server.descendants())
+    names = [path.read_text().strip() for path in paths]
+    # The kernel keeps fifteen characters.
+    assert [name for name in names if name.startswith("VLLM")] == ["VLLM::EngineCor"]
