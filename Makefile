@@ -18,7 +18,7 @@ ifeq ($(wildcard $(addsuffix /torch-*.whl,$(subst $(comma),$(space),$(FIND_LINKS
 export UV_TORCH_BACKEND ?= cpu
 endif
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
-# Many containers set it; each of an engine's three processes would then compile its libraries again,
+# Many containers set it; each of an engine's processes would then compile its libraries again,
 # which takes longer than all else that it does to start.
 unexport PYTHONDONTWRITEBYTECODE
 
