@@ -46,6 +46,7 @@ class Run(Struct, frozen=True, kw_only=True):
         answers: in no particular order.
         wall: ns from the first request to the last byte, summed over the waves.
         api_cpu: CPU ns of the contender's API process alone; engine processes are not counted.
+        all_cpu: CPU ns of all its processes, the engine's too.
         client_cpu: CPU ns of the load client; 0 where the contender drives itself.
         client_waited: ns that the load client was ready to run and had no CPU.
     """
@@ -53,6 +54,7 @@ class Run(Struct, frozen=True, kw_only=True):
     answers: list[Answer]
     wall: int
     api_cpu: int
+    all_cpu: int
     client_cpu: int
     client_waited: int
 

@@ -18,6 +18,7 @@ import uvloop
 from bench.answers import Answer, Run
 from bench.client import undisturbed
 from bench.loads import PROMPTS, Load, prompt_index
+from bench.processes import tree_cpu_ns
 
 
 def main() -> None:
@@ -69,7 +70,7 @@ class _BareLoop:
         answers: list[Answer] = []
         wall = 0
         with undisturbed():
-            cpu = time.process_time_ns()
+            cpu, all_cpu = time.process_time_ns(), tree_cpu_ns(os.getpid())
             for wave in range(load.waves):
                 started = time.perf_counter_ns()
                 turns = range(wave * load.repeats, (wave + 1) * load.repeats)
@@ -79,7 +80,15 @@ class _BareLoop:
                     answers += batch
                 wall += time.perf_counter_ns() - started
             cpu = time.process_time_ns() - cpu
-        return Run(answers=answers, wall=wall, api_cpu=cpu, client_cpu=0, client_waited=0)
+            all_cpu = tree_cpu_ns(os.getpid()) - all_cpu
+        return Run(
+            answers=answers,
+            wall=wall,
+            api_cpu=cpu,
+            all_cpu=all_cpu,
+            client_cpu=0,
+            client_waited=0,
+        )
 
     async def _connection(self, load: Load, number: int, turns: Sequence[int]) -> list[Answer]:
         return [await self._ask(load, prompt_index(number, turn)) for turn in turns]

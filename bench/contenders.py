@@ -16,7 +16,7 @@ import msgspec
 from bench.answers import Answer, Run
 from bench.client import Client, first_in_line, post, undisturbed, waited_ns
 from bench.loads import PROMPTS, Load, request_body, warm_up
-from bench.processes import ProcessTree, cpu_ns
+from bench.processes import ProcessTree, cpu_ns, tree_cpu_ns
 from bench.replies import read_stream, read_unary
 
 EngineArgs = Mapping[str, str | int | float | bool]
@@ -159,6 +159,7 @@ class Server:
             wall = 0
             with undisturbed(), first_in_line():
                 waited = waited_ns()
+                all_cpu = tree_cpu_ns(pid)
                 api_cpu, client_cpu = cpu_ns(pid), time.process_time_ns()
                 for _ in range(load.waves):
                     some, ns = client.wave(requests, repeats=load.repeats)
@@ -166,6 +167,7 @@ class Server:
                     wall += ns
                 client_cpu = time.process_time_ns() - client_cpu
                 api_cpu = cpu_ns(pid) - api_cpu
+                all_cpu = tree_cpu_ns(pid) - all_cpu
                 waited = waited_ns() - waited
         read = read_stream if load.kind == "stream" else read_unary
         answers: list[Answer] = [read(reply) for reply in replies]
@@ -173,6 +175,7 @@ class Server:
             answers=answers,
             wall=wall,
             api_cpu=api_cpu,
+            all_cpu=all_cpu,
             client_cpu=client_cpu,
             client_waited=waited,
         )

@@ -15,7 +15,9 @@ OURS: Final = "inferneo"
 PEER: Final = "vllm"
 FLOOR: Final = "bare"
 
-Figure = Literal["cpu_us", "ttft_p50_ms", "ttft_p99_ms", "itl_p50_ms", "itl_p99_ms", "tokens_per_s"]
+Figure = Literal[
+    "cpu_us", "all_cpu_us", "ttft_p50_ms", "ttft_p99_ms", "itl_p50_ms", "itl_p99_ms", "tokens_per_s"
+]
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -23,6 +25,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     Attributes:
         cpu_us: CPU us of the API process: per streamed token, or per unary request.
+        all_cpu_us: the same of all processes of the server, the engine's too.
         client_cpu_us: the same of the load client; 0 where there is none.
         ttft_p50_ms, ttft_p99_ms: from the request to its first content; the whole latency where
             the answer is unary.
@@ -37,6 +40,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     """
 
     cpu_us: float
+    all_cpu_us: float
     client_cpu_us: float
     ttft_p50_ms: float
     ttft_p99_ms: float
@@ -105,6 +109,7 @@ def figures(run: Run, load: Load, *, agreement: float) -> Figures:
     gaps = [later - sooner for answer in answers for sooner, later in pairwise(answer.arrivals)]
     return Figures(
         cpu_us=_rounded(run.api_cpu / 1e3 / units),
+        all_cpu_us=_rounded(run.all_cpu / 1e3 / units),
         client_cpu_us=_rounded(run.client_cpu / 1e3 / units),
         ttft_p50_ms=_percentile(firsts, 50),
         ttft_p99_ms=_percentile(firsts, 99),

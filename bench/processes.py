@@ -103,6 +103,15 @@ def cpu_ns(pid: int) -> int:
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
+def tree_cpu_ns(root: int) -> int:
+    """Reads the same of a process and all its descendants that live."""
+    total = 0
+    for pid in (root, *_descendants(root)):
+        with suppress(OSError):
+            total += cpu_ns(pid)
+    return total
+
+
 def _kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
