@@ -70,7 +70,8 @@ class _BareLoop:
         answers: list[Answer] = []
         wall = 0
         with undisturbed():
-            cpu, all_cpu = time.process_time_ns(), tree_cpu_ns(os.getpid())
+            all_cpu = tree_cpu_ns(os.getpid())
+            cpu = time.process_time_ns()
             for wave in range(load.waves):
                 started = time.perf_counter_ns()
                 turns = range(wave * load.repeats, (wave + 1) * load.repeats)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from inferneo_server.loading import Job
 from inferneo_server.model_spec import ModelSpec
 from inferneo_server.registry import Registry
 from inferneo_server.remembered import RememberedModels
@@ -50,13 +49,12 @@ def test_who_sees_that_a_model_serves_may_change_it_before_it_is_written_down(
     monkeypatch.setattr(Path, "read_bytes", slow_read)
     remembered = RememberedModels(tmp_path / "models.json")
 
-    async def first_load(registry: Registry, wanted: ModelSpec) -> Job:
+    async def first_load(registry: Registry, wanted: ModelSpec) -> None:
         disk.clear()
         job = await registry.load(wanted)
         await until(lambda: status(registry, wanted.name) == "ready")
         assert not job.done
         asyncio.get_running_loop().call_soon(disk.set)
-        return job
 
     async def work() -> None:
         disk.set()
